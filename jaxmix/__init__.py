@@ -1,0 +1,37 @@
+"""jaxmix: mixed-sample augmentation as pure functions on JAX arrays.
+
+Every method maps (batch, labels, rng) to a mixed batch and mixed labels. Bind
+hyperparameters with `functools.partial`; jit, vmap, pmap and grad as you please.
+"""
+
+from jaxmix import assignment, masks, pairings, ratios
+from jaxmix.combinators import in_latent_space, one_of, sometimes
+from jaxmix.core import Mix, apply, combine, draw, mix
+from jaxmix.pairwise import cutmix, kmixup, mixup
+from jaxmix.types import AssignmentFn, FeatureFn, MaskFn, MixFn, PairingFn, RatioFn
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AssignmentFn",
+    "FeatureFn",
+    "MaskFn",
+    "Mix",
+    "MixFn",
+    "PairingFn",
+    "RatioFn",
+    "apply",
+    "assignment",
+    "combine",
+    "cutmix",
+    "draw",
+    "in_latent_space",
+    "kmixup",
+    "masks",
+    "mix",
+    "mixup",
+    "one_of",
+    "pairings",
+    "ratios",
+    "sometimes",
+]

@@ -1,0 +1,210 @@
+"""What every pairwise method is made of: a draw of who, how much and where, and its application.
+
+mix = apply . draw          draw: who x how much x where -> Mix
+combine                     the n-ary case: any weights over the whole batch
+"""
+
+from typing import NamedTuple
+
+import jax
+from jax import Array
+import jax.numpy as jnp
+from jaxtyping import Float, Int, PRNGKeyArray, PyTree
+
+from jaxmix import checks
+from jaxmix.types import Batch, Labels, MaskFn, PairingFn, RatioFn
+
+
+class Mix(NamedTuple):
+    """The record of a draw: with it, a mix can be logged, replayed and applied to more arrays.
+
+    Attributes:
+      partner: index of every sample's partner, [n].
+      weight: the sample's own share, in float32; the partner's is 1 - weight. [n] where it
+        holds for the whole sample, else [n, *space].
+    """
+
+    partner: Int[Array, " n"]
+    weight: Float[Array, "n *space"]
+
+    @property
+    def ratio(self) -> Float[Array, " n"]:
+        """The sample's share of the labels: the mean of weight over space, [n]."""
+        return jnp.mean(self.weight, axis=range(1, self.weight.ndim), dtype=jnp.float32)
+
+
+def draw(
+    batch: Batch,
+    rng: PRNGKeyArray,
+    *,
+    pairing: PairingFn,
+    ratio: RatioFn,
+    mask: MaskFn,
+    shared: bool = False,
+) -> Mix:
+    """Draws who is mixed with whom, how much and where.
+
+    Args:
+      batch: samples [n, *space, channels], or a pytree of arrays aligned in n and space.
+      rng: a JAX key.
+      pairing: (batch, rng) -> partner [n].
+      ratio: (n, rng) -> shares of the sample itself, [n].
+      mask: (space, ratio, rng) -> weights [n] or [n, *space].
+      shared: draw ratio and mask once for the whole batch rather than once per sample.
+
+    Returns:
+      The record of the draw.
+
+    Raises:
+      ValueError: if the batch is empty or its leaves are not aligned, or if a part returns
+        a shape other than the above.
+      TypeError: if a leaf is neither float nor uint8.
+
+    Example:
+      >>> images = jnp.ones((4, 8, 8, 3))
+      >>> mix = jaxmix.draw(images, jax.random.key(0), pairing=pairings.roll,
+      ...                   ratio=ratios.beta, mask=masks.box)
+      >>> mix.weight.shape, mix.ratio.shape
+      ((4, 8, 8), (4,))
+    """
+    n, space = checks.batch_shape(batch)
+    pairing_rng, ratio_rng, mask_rng = jax.random.split(rng, 3)
+    num_draws = 1 if shared else n
+    partner = _shaped("pairing", pairing(batch, pairing_rng), (n,))
+    shares = _shaped("ratio", ratio(num_draws, ratio_rng), (num_draws,))
+    weight = _shaped("mask", mask(space, shares, mask_rng), (num_draws,), (num_draws, *space))
+    return Mix(partner, jnp.broadcast_to(weight, (n, *weight.shape[1:])))
+
+
+def apply(mix: Mix, batch: Batch, labels: Labels = None) -> tuple[Batch, Labels]:
+    r"""Applies a draw: its weight to a batch, its ratio to labels.
+
+    .. math:: \tilde x = W \odot x + (1 - W) \odot x_\pi, \quad \tilde y = \bar W y + (1 - \bar W) y_\pi
+
+    Args:
+      mix: what `draw` returned for this batch, or for one aligned with it.
+      batch: an array [n, *space, ...] or a pytree of them; of any space, [n, ...], where the
+        weight is [n]. Floats, or uint8 pixels, which are mixed in float32 and rounded.
+      labels: float targets [n, ...], a pytree of them, or None.
+
+    Returns:
+      The mixed batch and labels, shaped and typed like the inputs.
+
+    Raises:
+      ValueError: if a leaf does not start with the shape of what it is weighted by.
+      TypeError: if a leaf of the batch is neither float nor uint8, or labels are not float.
+
+    Example:
+      >>> mix = jaxmix.Mix(partner=jnp.array([1, 0]), weight=jnp.array([0.75, 1.0]))
+      >>> samples, labels = jaxmix.apply(mix, jnp.array([[0.0], [4.0]]), jnp.eye(2))
+      >>> samples.tolist(), labels.tolist()
+      ([[1.0], [4.0]], [[0.75, 0.25], [0.0, 1.0]])
+    """
+    for path, leaf in jax.tree.leaves_with_path(batch):
+        name = "batch" + jax.tree_util.keystr(path)
+        checks.mixable(name, leaf)
+        if jnp.shape(leaf)[: mix.weight.ndim] != mix.weight.shape:
+            raise ValueError(f"{name} has shape {jnp.shape(leaf)}, but the mix is for {mix.weight.shape} and more axes")
+    checks.targets(labels, mix.partner.shape[0])
+    ratio = mix.ratio
+    return (
+        jax.tree.map(lambda leaf: _blend(jnp.asarray(leaf), mix.partner, mix.weight), batch),
+        jax.tree.map(lambda leaf: _blend(jnp.asarray(leaf), mix.partner, ratio), labels),
+    )
+
+
+def mix(
+    batch: Batch,
+    labels: Labels,
+    rng: PRNGKeyArray,
+    *,
+    pairing: PairingFn,
+    ratio: RatioFn,
+    mask: MaskFn,
+    shared: bool = False,
+) -> tuple[Batch, Labels]:
+    """Draws and applies: every pairwise method is this function with its own parts.
+
+    Args:
+      batch: samples [n, *space, channels], or a pytree of arrays aligned in n and space.
+      labels: float targets [n, ...], a pytree of them, or None.
+      rng: a JAX key.
+      pairing: (batch, rng) -> partner [n].
+      ratio: (n, rng) -> shares of the sample itself, [n].
+      mask: (space, ratio, rng) -> weights [n] or [n, *space].
+      shared: draw ratio and mask once for the whole batch rather than once per sample.
+
+    Returns:
+      The mixed batch and labels, shaped and typed like the inputs.
+
+    Raises:
+      ValueError: as `draw` and `apply` do.
+      TypeError: as `draw` and `apply` do.
+
+    Example:
+      >>> images, labels = jnp.ones((4, 8, 8, 3)), jnp.eye(4)
+      >>> _, mixed = jaxmix.mix(images, labels, jax.random.key(0), pairing=pairings.roll,
+      ...                       ratio=ratios.beta, mask=masks.box)
+      >>> mixed.shape
+      (4, 4)
+    """
+    drawn = draw(batch, rng, pairing=pairing, ratio=ratio, mask=mask, shared=shared)
+    return apply(drawn, batch, labels)
+
+
+def combine(weights: Float[Array, "n m"], x: PyTree) -> PyTree:
+    """Takes weighted sums over the whole batch: `apply` is the case of two weights per row.
+
+    Args:
+      weights: [n, m]; rows that sum to 1 give points of the batch's convex hull.
+      x: arrays [m, ...], floats or uint8 pixels, or a pytree of them.
+
+    Returns:
+      Arrays [n, ...] typed like x, computed in float32.
+
+    Raises:
+      ValueError: if a leaf does not have m rows.
+      TypeError: if a leaf is neither float nor uint8.
+
+    Example:
+      >>> jaxmix.combine(jnp.array([[0.5, 0.5]]), jnp.array([[0.0, 2.0], [4.0, 2.0]]))
+      Array([[2., 2.]], dtype=float32)
+    """
+    m = weights.shape[1]
+    for path, leaf in jax.tree.leaves_with_path(x):
+        name = "x" + jax.tree_util.keystr(path)
+        checks.mixable(name, leaf)
+        if jnp.shape(leaf)[:1] != (m,):
+            raise ValueError(f"{name} has shape {jnp.shape(leaf)}, but the weights are for {m} rows")
+
+    def weighted_sum(leaf):
+        wide = leaf.astype(_computing_dtype(leaf))
+        return _narrow(jnp.tensordot(weights.astype(wide.dtype), wide, 1, precision="highest"), leaf.dtype)
+
+    return jax.tree.map(lambda leaf: weighted_sum(jnp.asarray(leaf)), x)
+
+
+def _blend(x: Array, partner: Array, weight: Array) -> Array:
+    """weight x + (1 - weight) x[partner], typed like x."""
+    dtype = _computing_dtype(x)
+    weight = jnp.expand_dims(weight, range(weight.ndim, x.ndim)).astype(dtype)
+    return _narrow(weight * x.astype(dtype) + (1 - weight) * x[partner].astype(dtype), x.dtype)
+
+
+def _computing_dtype(x: Array):
+    return x.dtype if x.dtype == jnp.float64 else jnp.float32
+
+
+def _narrow(x: Array, dtype) -> Array:
+    """Casts the result of mixing to the dtype that came in."""
+    if dtype == jnp.uint8:
+        x = jnp.clip(jnp.round(x), 0, 255)
+    return x.astype(dtype)
+
+
+def _shaped(part: str, value: Array, *shapes: tuple[int, ...]) -> Array:
+    """The value itself, once its shape is one of those expected of that part of a draw."""
+    if jnp.shape(value) not in shapes:
+        wanted = " or ".join(str(shape) for shape in dict.fromkeys(shapes))
+        raise ValueError(f"the {part} returned shape {jnp.shape(value)}, where {wanted} was expected")
+    return value

@@ -1,0 +1,201 @@
+"""Who is mixed with whom: (batch, rng) -> the index of every sample's partner."""
+
+import operator
+from typing import Literal
+
+import jax
+from jax import Array
+import jax.numpy as jnp
+from jaxtyping import Float, Int, PRNGKeyArray
+
+from jaxmix import assignment, checks
+from jaxmix.types import AssignmentFn, Batch, FeatureFn
+
+_SOLVERS: dict[str, AssignmentFn] = {"sinkhorn": assignment.sinkhorn, "exact": assignment.exact}
+
+
+def permutation(batch: Batch, rng: PRNGKeyArray) -> Int[Array, " n"]:
+    """Draws partners by a uniform permutation, which may leave a sample with itself.
+
+    Args:
+      batch: samples [n, ...], or a pytree of them.
+      rng: a JAX key.
+
+    Returns:
+      Partner indices [n], int32.
+
+    Raises:
+      ValueError: if the batch is empty or its leaves are not aligned.
+
+    Example:
+      >>> sorted(pairings.permutation(jnp.ones((4, 2)), jax.random.key(0)).tolist())
+      [0, 1, 2, 3]
+
+    References:
+      Zhang et al., `mixup: Beyond Empirical Risk Minimization
+      <https://arxiv.org/abs/1710.09412>`_, 2018
+    """
+    n, _ = checks.batch_shape(batch)
+    return jax.random.permutation(rng, jnp.arange(n, dtype=jnp.int32))
+
+
+def roll(batch: Batch, rng: PRNGKeyArray, *, shift: int = 1) -> Int[Array, " n"]:
+    """Takes the sample `shift` places further on as partner, without randomness.
+
+    It suits data that comes shuffled: nobody is its own partner.
+
+    Args:
+      batch: samples [n, ...], or a pytree of them.
+      rng: ignored.
+      shift: how many places further on, round the batch's end.
+
+    Returns:
+      Partner indices [n], int32.
+
+    Raises:
+      ValueError: if the batch is empty or its leaves are not aligned, or if n > 1 and shift
+        is a multiple of n, which would leave every sample with itself.
+
+    Example:
+      >>> pairings.roll(jnp.ones((4, 2)), jax.random.key(0)).tolist()
+      [1, 2, 3, 0]
+    """
+    del rng
+    n, _ = checks.batch_shape(batch)
+    if n > 1 and shift % n == 0:
+        raise ValueError(f"shift={shift} leaves all {n} samples with themselves: take one from 1 to {n - 1}")
+    return (jnp.arange(n, dtype=jnp.int32) + shift) % n
+
+
+def transport(
+    batch: Batch,
+    rng: PRNGKeyArray,
+    *,
+    k: int = 16,
+    solver: Literal["sinkhorn", "exact"] | AssignmentFn = "sinkhorn",
+    cost: Literal["sqeuclidean", "euclidean"] = "sqeuclidean",
+    groups: Literal["disjoint", "permute"] = "disjoint",
+    features: FeatureFn | None = None,
+) -> Int[Array, " n"]:
+    r"""Draws groups of k samples and matches group to group by optimal transport.
+
+    .. math:: \sigma = \arg\min_{\text{permutations}} \sum_{i=1}^k d(x_i, x'_{\sigma(i)})
+
+    Args:
+      batch: samples [n, ...], or a pytree of them, of which the lead leaf is measured.
+      rng: a JAX key.
+      k: size of the groups; divides n. k = 1 is `permutation`, draw for draw.
+      solver: "sinkhorn" (near the optimum), "exact" (the optimum; faster on CPUs up to
+        k = 32), or any function costs [g, k, k] -> columns [g, k], such as
+        `functools.partial(assignment.sinkhorn, epsilon=0.01, num_iterations=500)`.
+      cost: squared Euclidean distance, or Euclidean as in the authors' code.
+      groups: "disjoint" shuffles the batch, cuts it into groups, and matches each with the
+        next: nobody is its own partner. "permute" matches consecutive groups of the batch
+        with those of its permutation, as in the authors' code: a sample that meets itself
+        keeps itself.
+      features: batch -> [n, ...], measured instead of the lead leaf. No gradient flows
+        through what is measured.
+
+    Returns:
+      Partner indices [n], int32: a permutation.
+
+    Raises:
+      ValueError: if k does not divide n, if k >= 2 leaves fewer than two groups, if a name
+        is unknown, or if the features are not [n, ...].
+
+    Example:
+      >>> points = jnp.array([[0.0], [10.0], [1.0], [11.0]])
+      >>> partner = pairings.transport(points, jax.random.key(0), k=2, solver="exact")
+      >>> sorted(partner.tolist())
+      [0, 1, 2, 3]
+
+    References:
+      Greenewald et al., `k-Mixup Regularization for Deep Learning via Optimal Transport
+      <https://arxiv.org/abs/2106.02933>`_, 2021
+    """
+    n, _ = checks.batch_shape(batch)
+    k = _group_size(k, n)
+    solve = _named("solver", solver, _SOLVERS) if isinstance(solver, str) else solver
+    distance = _named("cost", cost, {"sqeuclidean": lambda squared: squared, "euclidean": jnp.sqrt})
+    grouping = _named("groups", groups, {"disjoint": _disjoint_groups, "permute": _permuted_groups})
+    if k == 1:
+        return permutation(batch, rng)
+    anchors, candidates = grouping(n // k, k, rng)
+    points = _points(batch, features)
+    columns = solve(distance(_squared_distances(points[anchors], points[candidates])))
+    partners = jnp.take_along_axis(candidates, columns, axis=1)
+    return jnp.zeros(n, jnp.int32).at[anchors.ravel()].set(partners.ravel(), unique_indices=True)
+
+
+def displacement(batch: Batch, partner: Int[Array, " n"], *, features: FeatureFn | None = None) -> Float[Array, ""]:
+    """Measures the mean squared Euclidean distance of samples from their partners.
+
+    Its ratio between two pairings is what `ratios.matched_alpha` asks for.
+
+    Args:
+      batch: samples [n, ...], or a pytree of them, of which the lead leaf is measured.
+      partner: partner indices [n].
+      features: batch -> [n, ...], measured instead of the lead leaf.
+
+    Returns:
+      A float32 scalar, in squared units of the samples.
+
+    Raises:
+      ValueError: if the batch is empty or its leaves are not aligned, or if the features
+        are not [n, ...].
+
+    Example:
+      >>> pairings.displacement(jnp.array([[0.0], [2.0]]), jnp.array([1, 0]))
+      Array(4., dtype=float32)
+    """
+    points = _points(batch, features)
+    return jnp.mean(jnp.sum((points - points[partner]) ** 2, axis=1))
+
+
+def _points(batch: Batch, features: FeatureFn | None) -> Float[Array, "n d"]:
+    """What is measured of a batch, as one float32 row per sample."""
+    n, _ = checks.batch_shape(batch)
+    measured = jnp.asarray((features or checks.lead_leaf)(batch))
+    if measured.shape[:1] != (n,):
+        raise ValueError(f"features return shape {measured.shape} for {n} samples: make it [{n}, ...]")
+    return jax.lax.stop_gradient(measured).reshape(n, -1).astype(jnp.float32)
+
+
+def _squared_distances(x: Float[Array, "g k d"], y: Float[Array, "g k d"]) -> Float[Array, "g k k"]:
+    """Squared distances within each group, by |x|^2 + |y|^2 - 2xy about a common centre."""
+    centre = jnp.mean(x, axis=(0, 1), keepdims=True)
+    x, y = x - centre, y - centre
+    products = jnp.einsum("gid,gjd->gij", x, y, precision="highest")
+    squares = jnp.sum(x**2, axis=-1)[:, :, None] + jnp.sum(y**2, axis=-1)[:, None, :]
+    return jnp.maximum(squares - 2 * products, 0)
+
+
+def _disjoint_groups(g: int, k: int, rng: PRNGKeyArray):
+    anchors = jax.random.permutation(rng, jnp.arange(g * k, dtype=jnp.int32)).reshape(g, k)
+    return anchors, jnp.roll(anchors, -1, axis=0)
+
+
+def _permuted_groups(g: int, k: int, rng: PRNGKeyArray):
+    identity = jnp.arange(g * k, dtype=jnp.int32)
+    return identity.reshape(g, k), jax.random.permutation(rng, identity).reshape(g, k)
+
+
+def _group_size(k: int, n: int) -> int:
+    """Checks that n samples make at least two groups of k, or that k is 1."""
+    k = operator.index(k)
+    if k < 1:
+        raise ValueError(f"k must be at least 1, got {k}")
+    if k > 1 and (n % k or n < 2 * k):
+        sizes = [size for size in range(1, n + 1) if n % size == 0 and (size == 1 or n >= 2 * size)]
+        batches = sorted({max(2, n // k) * k, (max(2, n // k) + (n >= 2 * k)) * k})
+        why = "does not divide it" if n % k else "makes one group of it, where two are needed"
+        raise ValueError(
+            f"k={k} and a batch of {n}: k {why}; take k from {sizes}, or a batch of {' or '.join(map(str, batches))}"
+        )
+    return k
+
+
+def _named(option: str, name: str, choices: dict):
+    if name not in choices:
+        raise ValueError(f"unknown {option} {name!r}: take one of {', '.join(choices)}")
+    return choices[name]

@@ -1,0 +1,176 @@
+"""The methods that mix pairs: each is `core.mix` with its own who, how much and where."""
+
+import functools
+from typing import Literal
+
+from jaxtyping import PRNGKeyArray
+
+from jaxmix import core, masks, pairings, ratios
+from jaxmix.types import AssignmentFn, Batch, FeatureFn, Labels, PairingFn, Scalar
+
+
+def mixup(
+    batch: Batch,
+    labels: Labels,
+    rng: PRNGKeyArray,
+    *,
+    alpha: Scalar = 1.0,
+    pairing: PairingFn = pairings.permutation,
+    shared: bool = False,
+) -> tuple[Batch, Labels]:
+    r"""Blends every sample with a partner.
+
+    .. math:: \tilde x = \lambda x + (1 - \lambda) x_\pi, \quad \tilde y = \lambda y + (1 - \lambda) y_\pi,
+        \quad \lambda \sim \mathrm{Beta}(\alpha, \alpha)
+
+    Args:
+      batch: samples [n, *space, channels] or [n, d], floats or uint8 pixels, or a pytree of
+        arrays aligned in n and space. Inputs, embeddings or logits alike.
+      labels: float targets [n, ...], a pytree of them, or None.
+      rng: a JAX key.
+      alpha: concentration of the ratio's Beta, > 0; not checked where it is traced.
+      pairing: who is mixed with whom.
+      shared: draw one ratio for the whole batch rather than one per sample.
+
+    Returns:
+      The mixed batch and labels, shaped and typed like the inputs.
+
+    Raises:
+      ValueError: if alpha is not positive and finite, or shapes do not match.
+      TypeError: if labels are not float, or the batch neither float nor uint8.
+
+    Example:
+      >>> images, labels = jnp.ones((4, 8, 8, 3)), jnp.eye(4)
+      >>> jaxmix.mixup(images, labels, jax.random.key(0), alpha=0.2)[1].shape
+      (4, 4)
+
+    References:
+      Zhang et al., `mixup: Beyond Empirical Risk Minimization
+      <https://arxiv.org/abs/1710.09412>`_, 2018
+    """
+    return core.mix(
+        batch,
+        labels,
+        rng,
+        pairing=pairing,
+        ratio=functools.partial(ratios.beta, alpha=alpha),
+        mask=masks.uniform,
+        shared=shared,
+    )
+
+
+def cutmix(
+    batch: Batch,
+    labels: Labels,
+    rng: PRNGKeyArray,
+    *,
+    alpha: Scalar = 1.0,
+    pairing: PairingFn = pairings.permutation,
+    shared: bool = False,
+) -> tuple[Batch, Labels]:
+    r"""Replaces a box of every sample by the partner's, and mixes labels by the box' true area.
+
+    .. math:: \tilde x = W \odot x + (1 - W) \odot x_\pi, \quad \tilde y = \bar W y + (1 - \bar W) y_\pi
+
+    with W zero in a box of area :math:`1 - \lambda` before clipping and rounding, one
+    elsewhere, and :math:`\bar W` its mean.
+
+    Args:
+      batch: samples [n, *space, channels] of any number of spatial axes, floats or uint8
+        pixels, or a pytree of arrays aligned in n and space (an image and its one-hot
+        segmentation mask).
+      labels: float targets [n, ...], a pytree of them, or None.
+      rng: a JAX key.
+      alpha: concentration of the ratio's Beta, > 0; not checked where it is traced.
+      pairing: who is mixed with whom.
+      shared: draw one ratio and box for the whole batch rather than one per sample.
+
+    Returns:
+      The mixed batch and labels, shaped and typed like the inputs.
+
+    Raises:
+      ValueError: if alpha is not positive and finite, shapes do not match, or the batch has
+        no spatial axis longer than 1.
+      TypeError: if labels are not float, or the batch neither float nor uint8.
+
+    Example:
+      >>> images, labels = jnp.ones((4, 8, 8, 3)), jnp.eye(4)
+      >>> jaxmix.cutmix(images, labels, jax.random.key(0))[1].shape
+      (4, 4)
+
+    References:
+      Yun et al., `CutMix: Regularization Strategy to Train Strong Classifiers with
+      Localizable Features <https://arxiv.org/abs/1905.04899>`_, 2019
+    """
+    return core.mix(
+        batch,
+        labels,
+        rng,
+        pairing=pairing,
+        ratio=functools.partial(ratios.beta, alpha=alpha),
+        mask=masks.box,
+        shared=shared,
+    )
+
+
+def kmixup(
+    batch: Batch,
+    labels: Labels,
+    rng: PRNGKeyArray,
+    *,
+    k: int = 16,
+    alpha: Scalar = 1.0,
+    solver: Literal["sinkhorn", "exact"] | AssignmentFn = "sinkhorn",
+    cost: Literal["sqeuclidean", "euclidean"] = "sqeuclidean",
+    groups: Literal["disjoint", "permute"] = "disjoint",
+    features: FeatureFn | None = None,
+    shared: bool = False,
+) -> tuple[Batch, Labels]:
+    r"""Blends every sample with the partner that optimal transport between groups of k gives it.
+
+    .. math:: \tilde x_i = \lambda x_i + (1 - \lambda) x'_{\sigma(i)}, \quad
+        \sigma = \arg\min_{\text{permutations}} \sum_{i=1}^k d(x_i, x'_{\sigma(i)})
+
+    Mixed samples stay nearer to clusters and manifolds of the data the larger k is; with the
+    same alpha they also move less, see `ratios.matched_alpha`.
+
+    Args:
+      batch: samples [n, *space, channels] or [n, d], floats or uint8 pixels, or a pytree of
+        arrays aligned in n and space, of which the lead leaf is matched.
+      labels: float targets [n, ...], a pytree of them, or None.
+      rng: a JAX key.
+      k: size of the groups; divides n at least twice. k = 1 is `mixup`, draw for draw.
+      alpha: concentration of the ratio's Beta, > 0; not checked where it is traced.
+      solver: "sinkhorn", "exact", or any function costs [g, k, k] -> columns [g, k].
+      cost: squared Euclidean distance, or Euclidean as in the authors' code.
+      groups: "disjoint" groups, or "permute" as in the authors' code; see
+        `pairings.transport`.
+      features: batch -> [n, ...], matched instead of the lead leaf.
+      shared: draw one ratio for the whole batch rather than one per sample.
+
+    Returns:
+      The mixed batch and labels, shaped and typed like the inputs.
+
+    Raises:
+      ValueError: if k does not divide n or leaves fewer than two groups, alpha is not
+        positive and finite, an option is unknown, or shapes do not match.
+      TypeError: if labels are not float, or the batch neither float nor uint8.
+
+    Example:
+      >>> images, labels = jnp.ones((8, 8, 8, 3)), jnp.eye(8)
+      >>> jaxmix.kmixup(images, labels, jax.random.key(0), k=4)[1].shape
+      (8, 8)
+
+    References:
+      Greenewald et al., `k-Mixup Regularization for Deep Learning via Optimal Transport
+      <https://arxiv.org/abs/2106.02933>`_, 2021
+    """
+    return core.mix(
+        batch,
+        labels,
+        rng,
+        pairing=functools.partial(pairings.transport, k=k, solver=solver, cost=cost, groups=groups, features=features),
+        ratio=functools.partial(ratios.beta, alpha=alpha),
+        mask=masks.uniform,
+        shared=shared,
+    )

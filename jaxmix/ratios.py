@@ -1,0 +1,122 @@
+"""How much of itself a sample keeps: (n, rng) -> n shares in [0, 1], float32."""
+
+import math
+
+import jax
+from jax import Array
+import jax.numpy as jnp
+from jaxtyping import Float, PRNGKeyArray
+
+from jaxmix import checks
+from jaxmix.types import Scalar
+
+
+def beta(n: int, rng: PRNGKeyArray, *, alpha: Scalar = 1.0) -> Float[Array, " n"]:
+    r"""Draws from the symmetric Beta(alpha, alpha).
+
+    .. math:: \min(\lambda, 1 - \lambda) = \tfrac12 \Big(1 - \big(1 + \tfrac1c\big)^{-1/2}\Big),
+        \quad c = (U^{-1/\alpha} - 1) \cos^2 \pi V
+
+    with U and V uniform: a closed form, hence no rejection loop, one trace for all traced
+    alphas, and gradients with respect to alpha. It is computed so that small values keep
+    their relative precision down to float32's smallest normal number.
+
+    Args:
+      n: number of draws.
+      rng: a JAX key.
+      alpha: concentration, > 0. A Python 1.0 takes a plain uniform draw. A traced alpha is
+        not checked: where it is not positive, the draws are meaningless.
+
+    Returns:
+      Float32 shares of shape [n].
+
+    Raises:
+      ValueError: if a concrete alpha is not positive and finite.
+
+    Example:
+      >>> ratios.beta(3, jax.random.key(0), alpha=0.2).shape
+      (3,)
+
+    References:
+      Devroye, `Random variate generation in one line of code
+      <https://doi.org/10.1145/256562.256623>`_, 1996
+    """
+    checks.positive("alpha", alpha)
+    if isinstance(alpha, float | int) and alpha == 1:
+        return jax.random.uniform(rng, (n,), jnp.float32)
+    exponent_rng, angle_rng, side_rng = jax.random.split(rng, 3)
+    exponent = jax.random.exponential(exponent_rng, (n,), jnp.float32)
+    cosine = jnp.cos(jnp.pi * jax.random.uniform(angle_rng, (n,), jnp.float32))
+    c = jnp.expm1(exponent / jnp.asarray(alpha, jnp.float32)) * cosine**2
+    smaller = 0.5 / (1 + c) / (1 + jax.lax.rsqrt(1 + 1 / c))
+    return jnp.where(jax.random.bernoulli(side_rng, shape=(n,)), smaller, 1 - smaller)
+
+
+def mean_squared_share(alpha: float) -> float:
+    r"""Returns E[min(ratio, 1 - ratio)^2], the squared share that the lesser half contributes.
+
+    .. math:: M(\alpha) = \tfrac14 + \frac1{4(2\alpha+1)} - \frac{4^{-\alpha}}{\alpha B(\alpha,\alpha)}
+
+    Args:
+      alpha: concentration of the Beta, a Python number > 0.
+
+    Returns:
+      A Python float between 0 (alpha -> 0) and 1/4 (alpha -> infinity).
+
+    Raises:
+      ValueError: if alpha is not positive and finite.
+
+    Example:
+      >>> round(ratios.mean_squared_share(1.0), 4)
+      0.0833
+
+    References:
+      Greenewald et al., `k-Mixup Regularization for Deep Learning via Optimal Transport
+      <https://arxiv.org/abs/2106.02933>`_, 2021, for the perturbation that it measures
+    """
+    checks.positive("alpha", alpha)
+    log_beta = 2 * math.lgamma(alpha) - math.lgamma(2 * alpha)
+    return 0.25 + 0.25 / (2 * alpha + 1) - math.exp(-alpha * math.log(4) - math.log(alpha) - log_beta)
+
+
+def matched_alpha(alpha: float, *, displacement_ratio: float) -> float:
+    r"""Returns the alpha that perturbs as much after transport as `alpha` does without.
+
+    Transport brings partners nearer, so that at equal alpha a larger k changes the samples
+    less. This solves :math:`M(\alpha_k) = M(\alpha) / r_k` for :math:`\alpha_k`, which keeps
+    the mean squared perturbation.
+
+    Args:
+      alpha: the concentration in use at k = 1, a Python number > 0.
+      displacement_ratio: r_k, the mean squared distance to the partner at k over that at
+        k = 1; `pairings.displacement` measures both.
+
+    Returns:
+      The concentration for k, a Python float.
+
+    Raises:
+      ValueError: if either number is not positive and finite, or if no alpha moves samples
+        so far (M(alpha) / r_k >= 1/4).
+
+    Example:
+      >>> round(ratios.matched_alpha(1.0, displacement_ratio=0.5), 2)
+      7.99
+
+    References:
+      Greenewald et al., `k-Mixup Regularization for Deep Learning via Optimal Transport
+      <https://arxiv.org/abs/2106.02933>`_, 2021
+    """
+    checks.positive("displacement_ratio", displacement_ratio)
+    wanted = mean_squared_share(alpha) / displacement_ratio
+    if wanted >= 0.25:
+        raise ValueError(
+            f"no alpha perturbs as much at displacement_ratio={displacement_ratio} as alpha={alpha} does without "
+            f"transport: take a ratio above {4 * mean_squared_share(alpha):.3g} (a smaller k) or a smaller alpha"
+        )
+    low, high = 1e-6, 1.0
+    while mean_squared_share(high) < wanted:
+        high *= 2
+    for _ in range(100):
+        middle = math.sqrt(low * high)
+        low, high = (middle, high) if mean_squared_share(middle) < wanted else (low, middle)
+    return high

@@ -1,0 +1,39 @@
+"""The types of the parts that mixing is made of."""
+
+from collections.abc import Callable
+from typing import Any
+
+from jax import Array
+from jaxtyping import Float, Int, PRNGKeyArray, PyTree
+import numpy as np
+
+Batch = PyTree
+"""Samples [n, *space, channels], or a pytree of arrays aligned in n and space."""
+
+Labels = PyTree
+"""Float targets [n, ...], or a pytree of them."""
+
+Scalar = float | int | np.number | Array
+"""A number known to Python, or a (possibly traced) array of shape ()."""
+
+Space = tuple[int, ...]
+"""What lies between the sample axis and the channels: (h, w) for images."""
+
+FeatureFn = Callable[[Batch], Array]
+"""batch -> [n, ...]: what a pairing measures instead of the batch's lead leaf."""
+
+
+MixFn = Callable[[Any, Any, PRNGKeyArray], tuple[Any, Any]]
+"""(batch, labels, rng) -> (batch, labels), all hyperparameters bound."""
+
+PairingFn = Callable[[Any, PRNGKeyArray], Int[Array, " n"]]
+"""(batch, rng) -> the index of every sample's partner."""
+
+RatioFn = Callable[[int, PRNGKeyArray], Float[Array, " n"]]
+"""(n, rng) -> n shares of the sample itself, in [0, 1], float32."""
+
+MaskFn = Callable[[Space, Float[Array, " n"], PRNGKeyArray], Float[Array, "n *space"]]
+"""(space, ratio, rng) -> the sample's own weight at every place, in [0, 1], float32: [n] or [n, *space]."""
+
+AssignmentFn = Callable[[Float[Array, "g k k"]], Int[Array, "g k"]]
+"""Costs of g assignment problems -> for each row its column: permutations."""

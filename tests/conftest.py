@@ -1,0 +1,64 @@
+"""One table of all methods, and data to mix; every general claim is tested over the table."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxmix
+
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+_transport = functools.partial(jaxmix.pairings.transport, k=2, solver="exact")
+
+# MixFns over images that keep shapes. All of them take any n that 4 divides at least twice.
+METHODS = {
+    "mixup": jaxmix.mixup,
+    "mixup_shared": functools.partial(jaxmix.mixup, alpha=0.4, shared=True),
+    "mixup_rolled": functools.partial(jaxmix.mixup, pairing=jaxmix.pairings.roll),
+    "cutmix": jaxmix.cutmix,
+    "cutmix_shared": functools.partial(jaxmix.cutmix, alpha=0.4, shared=True),
+    "kcutmix": functools.partial(jaxmix.cutmix, pairing=_transport),
+    "kmixup": functools.partial(jaxmix.kmixup, k=4),
+    "kmixup_exact": functools.partial(jaxmix.kmixup, k=4, solver="exact", cost="euclidean"),
+    "kmixup_permute": functools.partial(jaxmix.kmixup, k=4, groups="permute", shared=True),
+    "sometimes": jaxmix.sometimes(jaxmix.mixup, probability=0.5),
+    "one_of": jaxmix.one_of(jaxmix.mixup, jaxmix.cutmix),
+    "one_of_per_sample": jaxmix.one_of(jaxmix.mixup, jaxmix.cutmix, per_sample=True),
+    "in_latent_space": jaxmix.in_latent_space(jaxmix.mixup, encode=lambda x: x, decode=lambda x: x),
+}
+
+
+@pytest.fixture(params=METHODS)
+def method(request):
+    return METHODS[request.param]
+
+
+def images(n=8, space=(6, 5), channels=8, dtype=jnp.float32, seed=0):
+    """Images of whole numbers from 0 to 255: the same in every dtype but float16's and bfloat16's rounding."""
+    shape = (n, *space, channels)
+    return jnp.asarray(np.random.default_rng(seed).integers(0, 256, shape).astype(np.float32)).astype(dtype)
+
+
+def one_hot(n=8, dtype=jnp.float32):
+    return jnp.eye(n, dtype=dtype)
+
+
+def random_fields(n, seed=0, size=32):
+    """Images with the 1/f amplitude spectrum of natural ones, [n, size, size, 3]."""
+    frequency = np.fft.fftfreq(size)
+    radius = np.hypot(frequency[:, None], frequency[None, :])
+    radius[0, 0] = 1 / size
+    noise = np.random.default_rng(seed).normal(size=(n, size, size, 3))
+    spectrum = np.fft.fft2(noise, axes=(1, 2)) / radius[None, :, :, None]
+    return np.real(np.fft.ifft2(spectrum, axes=(1, 2))).astype(np.float32)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _compiled_programs_end_with_their_module():
+    """XLA's CPU backend aborts once thousands of programs are mapped into one process."""
+    yield
+    jax.clear_caches()

@@ -1,0 +1,199 @@
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxmix
+from jaxmix import masks, pairings, ratios
+from tests.conftest import images, one_hot
+
+KEY = jax.random.key(11)
+
+PAIRINGS = {
+    "permutation": pairings.permutation,
+    "roll": pairings.roll,
+    "transport": functools.partial(pairings.transport, k=3),
+}
+
+
+def stripes(space, ratio, rng):
+    """A user's own mask: whole columns of the image go to the partner."""
+    column = jax.random.uniform(rng, (ratio.shape[0], 1, space[1]))
+    return jnp.broadcast_to((column < ratio[:, None, None]).astype(jnp.float32), (ratio.shape[0], *space))
+
+
+MASKS = {"uniform": masks.uniform, "box": masks.box, "stripes": stripes}
+
+
+def mixed_by_numpy(batch, labels, partner, weight):
+    """The definition, one number at a time, in float64."""
+    batch, labels, weight = (np.asarray(a, np.float64) for a in (batch, labels, weight))
+    mixed, mixed_labels = np.empty_like(batch), np.empty_like(labels)
+    n, height, width, _ = batch.shape
+    for i in range(n):
+        share = 0.0
+        for h, w in itertools.product(range(height), range(width)):
+            own = weight[i] if weight.ndim == 1 else weight[i, h, w]
+            mixed[i, h, w] = own * batch[i, h, w] + (1 - own) * batch[partner[i], h, w]
+            share += own / (height * width)
+        mixed_labels[i] = share * labels[i] + (1 - share) * labels[partner[i]]
+    return mixed, mixed_labels
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("mask", MASKS)
+@pytest.mark.parametrize("pairing", PAIRINGS)
+def test_any_pairing_with_any_mask_is_the_definition(pairing, mask, shared):
+    parts = {"pairing": PAIRINGS[pairing], "ratio": ratios.beta, "mask": MASKS[mask], "shared": shared}
+    batch, labels = images(9), one_hot(9)
+    drawn = jaxmix.draw(batch, KEY, **parts)
+    expected = mixed_by_numpy(batch, labels, np.asarray(drawn.partner), drawn.weight)
+    for result in (jaxmix.mix(batch, labels, KEY, **parts), jaxmix.apply(drawn, batch, labels)):
+        np.testing.assert_allclose(result[0], expected[0], rtol=1e-5, atol=1e-4)
+        np.testing.assert_allclose(result[1], expected[1], atol=1e-6)
+    assert not np.allclose(expected[1], labels)
+
+
+def test_mix_with_fixed_draws_is_the_definition():
+    """No draw at all: each part returns what the oracle is given."""
+    rng = np.random.default_rng(0)
+    batch, labels = images(4), rng.uniform(size=(4, 2)).astype(np.float32)
+    partner, share = np.array([2, 0, 0, 3], np.int32), rng.uniform(size=4).astype(np.float32)
+    weight = rng.uniform(size=(4, 6, 5)).astype(np.float32)
+    mixed, mixed_labels = jaxmix.mix(
+        batch,
+        labels,
+        KEY,
+        pairing=lambda batch, rng: jnp.asarray(partner),
+        ratio=lambda n, rng: jnp.asarray(share),
+        mask=lambda space, ratio, rng: weight * ratio[:, None, None],
+    )
+    expected = mixed_by_numpy(batch, labels, partner, weight * share[:, None, None])
+    np.testing.assert_allclose(mixed, expected[0], rtol=1e-5)
+    np.testing.assert_allclose(mixed_labels, expected[1], rtol=1e-5)
+
+
+@pytest.mark.parametrize("mask", MASKS)
+def test_mix_is_apply_after_draw_bit_for_bit(mask):
+    parts = {"pairing": pairings.permutation, "ratio": ratios.beta, "mask": MASKS[mask]}
+    batch, labels = images(), one_hot()
+    mixed = jaxmix.mix(batch, labels, KEY, **parts)
+    replayed = jaxmix.apply(jaxmix.draw(batch, KEY, **parts), batch, labels)
+    jax.tree.map(np.testing.assert_array_equal, mixed, replayed)
+
+
+def test_methods_are_compositions_of_the_named_parts():
+    parts = {
+        "mixup": (pairings.permutation, masks.uniform, {}),
+        "cutmix": (pairings.permutation, masks.box, {}),
+        "kmixup": (
+            functools.partial(pairings.transport, k=4, solver="exact"),
+            masks.uniform,
+            {"k": 4, "solver": "exact"},
+        ),
+    }
+    for name, (pairing, mask, options) in parts.items():
+        for alpha in (1.0, 0.3):
+            ratio = functools.partial(ratios.beta, alpha=alpha)
+            composed = jaxmix.mix(images(), one_hot(), KEY, pairing=pairing, ratio=ratio, mask=mask)
+            named = getattr(jaxmix, name)(images(), one_hot(), KEY, alpha=alpha, **options)
+            jax.tree.map(np.testing.assert_array_equal, named, composed)
+
+
+def test_draws_are_independent_of_one_another():
+    """Who, how much and where come from different keys."""
+    keys = {}
+
+    def recorded(name, value):
+        def part(*args):
+            keys[name] = tuple(np.asarray(jax.random.key_data(args[-1])))
+            return value(*args)
+
+        return part
+
+    jaxmix.draw(
+        images(),
+        KEY,
+        pairing=recorded("pairing", pairings.permutation),
+        ratio=recorded("ratio", ratios.beta),
+        mask=recorded("mask", masks.box),
+    )
+    assert len({*keys.values(), tuple(np.asarray(jax.random.key_data(KEY)))}) == 4
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "uint8"])
+def test_weight_one_is_the_identity_and_weight_zero_the_partner(dtype):
+    batch, labels, partner = images(dtype=dtype), one_hot(), jnp.roll(jnp.arange(8), 3)
+    for shape in ((8,), (8, 6, 5)):
+        kept = jaxmix.apply(jaxmix.Mix(partner, jnp.ones(shape)), batch, labels)
+        given = jaxmix.apply(jaxmix.Mix(partner, jnp.zeros(shape)), batch, labels)
+        jax.tree.map(np.testing.assert_array_equal, kept, (batch, labels))
+        jax.tree.map(np.testing.assert_array_equal, given, (batch[partner], labels[partner]))
+
+
+def test_a_draw_applies_to_anything_aligned_with_the_batch():
+    batch = images()
+    mix = jaxmix.draw(batch, KEY, pairing=pairings.roll, ratio=ratios.beta, mask=masks.box)
+    depth = jaxmix.apply(mix, batch[..., 0])[0]
+    np.testing.assert_array_equal(depth, jaxmix.apply(mix, batch)[0][..., 0])
+    with pytest.raises(ValueError, match=r"batch has shape \(8, 3\), but the mix is for \(8, 6, 5\)"):
+        jaxmix.apply(mix, jnp.ones((8, 3)))
+
+
+def test_a_permuted_batch_of_partners_may_repeat():
+    """A user's pairing with replacement mixes, and differentiates, as the definition says."""
+    partner = jnp.array([1, 1, 1])
+    mix = jaxmix.Mix(partner, jnp.array([0.5, 0.25, 0.0]))
+    gradient = jax.grad(lambda x: jaxmix.apply(mix, x)[0].sum())(jnp.ones((3, 2)))
+    np.testing.assert_allclose(gradient, [[0.5, 0.5], [2.5, 2.5], [0.0, 0.0]])
+
+
+@pytest.mark.parametrize(
+    ("part", "returns", "message"),
+    [
+        ("pairing", jnp.zeros((8, 1), int), r"the pairing returned shape \(8, 1\), where \(8,\) was expected"),
+        ("ratio", jnp.float32(0.5), r"the ratio returned shape \(\), where \(8,\) was expected"),
+        ("mask", jnp.ones((8, 5, 6)), r"the mask returned shape \(8, 5, 6\), where \(8,\) or \(8, 6, 5\)"),
+    ],
+)
+def test_parts_of_the_wrong_shape_are_named(part, returns, message):
+    parts = {"pairing": pairings.roll, "ratio": ratios.beta, "mask": masks.uniform, part: lambda *args: returns}
+    with pytest.raises(ValueError, match=message):
+        jaxmix.draw(images(), KEY, **parts)
+
+
+def test_combine_is_the_weighted_sum():
+    rng = np.random.default_rng(1)
+    weights = rng.dirichlet(np.ones(8), size=20).astype(np.float32)
+    for dtype, tolerance in (("float32", 1e-4), ("bfloat16", 1.0), ("uint8", 0.501)):
+        x = images(dtype=dtype)
+        combined = jaxmix.combine(jnp.asarray(weights), {"x": x})["x"]
+        assert combined.dtype == x.dtype
+        expected = np.einsum("nm,mhwc->nhwc", weights.astype(np.float64), np.asarray(x, np.float64))
+        np.testing.assert_allclose(np.asarray(combined, np.float64), expected, atol=tolerance)
+
+
+def test_apply_is_the_row_sparse_case_of_combine():
+    batch = images()
+    mix = jaxmix.draw(batch, KEY, pairing=pairings.permutation, ratio=ratios.beta, mask=masks.uniform)
+    weights = jnp.diag(mix.weight).at[jnp.arange(8), mix.partner].add(1 - mix.weight)
+    np.testing.assert_allclose(jaxmix.combine(weights, batch), jaxmix.apply(mix, batch)[0], rtol=1e-5, atol=1e-4)
+
+
+def test_combine_refuses_another_number_of_rows():
+    with pytest.raises(ValueError, match=r"x\['a'\] has shape \(3, 2\), but the weights are for 4 rows"):
+        jaxmix.combine(jnp.ones((2, 4)), {"a": jnp.ones((3, 2))})
+    with pytest.raises(TypeError, match="int32"):
+        jaxmix.combine(jnp.ones((2, 3)), jnp.ones((3, 2), jnp.int32))
+
+
+def test_float64_stays_float64():
+    with jax.enable_x64(True):
+        batch = jnp.asarray(np.random.default_rng(0).normal(size=(8, 6, 5, 3)))
+        for method in (jaxmix.mixup, jaxmix.cutmix, functools.partial(jaxmix.kmixup, k=4)):
+            mixed, labels = method(batch, jnp.eye(8), KEY)
+            assert mixed.dtype == labels.dtype == jnp.float64
+            np.testing.assert_allclose(labels.sum(1), 1, atol=1e-15)

@@ -1,0 +1,238 @@
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import jaxtyping
+import numpy as np
+import pytest
+from scipy import optimize, spatial, stats
+
+import jaxmix
+from jaxmix import assignment, pairings
+from tests.conftest import images, one_hot, random_fields
+
+KEY = jax.random.key(3)
+ALL_TRANSPORTS = [
+    (s, c, g) for s in ("sinkhorn", "exact") for c in ("sqeuclidean", "euclidean") for g in ("disjoint", "permute")
+]
+
+
+@functools.cache
+def jitted_transport(**options):
+    return jax.jit(functools.partial(pairings.transport, **options))
+
+
+def assert_permutation(partner):
+    assert partner.dtype == jnp.int32
+    np.testing.assert_array_equal(np.sort(partner), np.arange(len(partner)))
+
+
+def test_permutation_is_uniform():
+    """All 24 permutations of 4 samples, fixed points included, equally often."""
+    draw = jax.vmap(lambda rng: pairings.permutation(jnp.ones((4, 1)), rng))
+    drawn = np.asarray(draw(jax.random.split(KEY, 6000)))
+    _, counts = np.unique(drawn, axis=0, return_counts=True)
+    assert len(counts) == 24
+    assert stats.chisquare(counts).pvalue > 1e-3
+
+
+def test_roll_takes_the_next_sample():
+    np.testing.assert_array_equal(pairings.roll(jnp.ones((5, 2)), KEY), [1, 2, 3, 4, 0])
+    np.testing.assert_array_equal(pairings.roll(jnp.ones((5, 2)), KEY, shift=-2), [3, 4, 0, 1, 2])
+    np.testing.assert_array_equal(pairings.roll(jnp.ones((1, 2)), KEY), [0])
+    with pytest.raises(ValueError, match=r"shift=10 leaves all 5 samples with themselves: take one from 1 to 4"):
+        pairings.roll(jnp.ones((5, 2)), KEY, shift=10)
+
+
+@pytest.mark.parametrize(("solver", "cost", "groups"), ALL_TRANSPORTS)
+def test_transport_is_a_permutation(solver, cost, groups):
+    partner = jitted_transport(k=8, solver=solver, cost=cost, groups=groups)(images(32), KEY)
+    assert_permutation(partner)
+
+
+@pytest.mark.parametrize("k", [2, 3, 4, 12])
+def test_transport_never_leaves_a_sample_with_itself(k):
+    transport = jitted_transport(k=k, solver="exact")
+    for seed in range(20):
+        partner = transport(jnp.ones((24, 3)), jax.random.key(seed))
+        assert np.all(partner != np.arange(24))
+
+
+@pytest.mark.parametrize("k", [2, 4])
+def test_groups_go_in_a_ring(k):
+    """Following partners, a sample is back in its own group after n / k steps, and not before."""
+    partner = np.asarray(pairings.transport(images(24), KEY, k=k, solver="exact"))
+    reached = np.arange(24)
+    members = [{i} for i in range(24)]
+    for step in range(1, 24 // k + 1):
+        reached = partner[reached]
+        if step < 24 // k:
+            assert np.all(reached != np.arange(24))
+    for i in range(24):
+        members[reached[i]].add(i)
+    assert_permutation(reached.astype(np.int32))
+    assert max(map(len, members)) <= 2
+
+
+def test_transport_at_k_1_is_permutation_draw_for_draw():
+    for groups in ("disjoint", "permute"):
+        partner = pairings.transport(images(), KEY, k=1, groups=groups)
+        np.testing.assert_array_equal(partner, pairings.permutation(images(), KEY))
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        jaxmix.kmixup(images(), one_hot(), KEY, k=1, alpha=0.3),
+        jaxmix.mixup(images(), one_hot(), KEY, alpha=0.3),
+    )
+
+
+@pytest.mark.parametrize("cost", ["sqeuclidean", "euclidean"])
+@pytest.mark.parametrize("k", [2, 5, 16])
+def test_exact_transport_is_the_optimum_between_groups_of_the_batch(k, cost):
+    """With two groups of k, scipy solves both matchings from the indices alone."""
+    batch = random_fields(2 * k, size=8)
+    points = batch.reshape(2 * k, -1)
+    partner = np.asarray(jitted_transport(k=k, solver="exact", cost=cost)(batch, KEY))
+    distances = spatial.distance.cdist(points, points, cost)
+    first = np.flatnonzero(np.isin(np.arange(2 * k), np.asarray(jax.random.permutation(KEY, 2 * k))[:k]))
+    second = np.setdiff1d(np.arange(2 * k), first)
+    for anchors, candidates in ((first, second), (second, first)):
+        assert set(partner[anchors]) == set(candidates)
+        between = distances[np.ix_(anchors, candidates)]
+        optimum = between[optimize.linear_sum_assignment(between)].sum()
+        assert distances[anchors, partner[anchors]].sum() == pytest.approx(optimum, rel=1e-5)
+
+
+def test_permuted_groups_are_slices_of_the_batch_and_of_its_permutation():
+    n, k = 16, 4
+    pool = np.asarray(jax.random.permutation(KEY, n))
+    partner = np.asarray(pairings.transport(images(n), KEY, k=k, groups="permute"))
+    for start in range(0, n, k):
+        assert set(partner[start : start + k]) == set(pool[start : start + k])
+
+
+@pytest.mark.parametrize("k", [16, 64])
+def test_permuted_groups_leave_samples_with_themselves_as_often_as_derived(k):
+    """A sample is in its own partner group with probability k / n, and is then its own nearest."""
+    batch = np.random.default_rng(0).normal(size=(128, 200)).astype(np.float32)
+    transport = jitted_transport(k=k, solver="exact", groups="permute")
+    same = [np.mean(transport(batch, jax.random.key(seed)) == np.arange(128)) for seed in range(30)]
+    assert np.mean(same) == pytest.approx(k / 128, abs=0.03)
+
+
+@pytest.mark.parametrize("k", [1, 2, 4, 16])
+def test_share_of_cross_cluster_matches_is_the_derived_one(k):
+    """With tight, far, equally likely clusters it is E|A - B| / k of two binomials, C(2k, k) / 4^k."""
+    transport = jitted_transport(k=k, solver="exact")
+    shares = []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        cluster = rng.integers(0, 2, 256)
+        points = (100 * cluster[:, None] + rng.normal(size=(256, 2))).astype(np.float32)
+        partner = np.asarray(transport(points, jax.random.key(seed)))
+        shares.append(np.mean(cluster != cluster[partner]))
+    expected = math.comb(2 * k, k) / 4**k
+    assert np.mean(shares) == pytest.approx(expected, abs=0.015)
+    assert expected <= (2 * k) ** -0.5 * 2 * 0.5
+
+
+def test_larger_groups_bring_partners_nearer():
+    batch = random_fields(256, size=8)
+    distances = [float(pairings.displacement(batch, jitted_transport(k=k)(batch, KEY))) for k in (2, 8, 32)]
+    assert distances[0] > distances[1] > distances[2]
+
+
+def test_displacement_is_the_mean_squared_distance():
+    batch, partner = random_fields(16, size=4), np.random.default_rng(0).permutation(16)
+    points = batch.reshape(16, -1).astype(np.float64)
+    expected = np.mean(np.sum((points - points[partner]) ** 2, 1))
+    assert pairings.displacement(batch, jnp.asarray(partner)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_features_are_what_is_matched():
+    batch = images(16)
+    partner = pairings.transport(batch, KEY, k=8, solver="exact", features=lambda batch: batch[:, 0, 0, 0] * 1e-3)
+    matched = pairings.transport(batch[:, 0, 0, :1], KEY, k=8, solver="exact")
+    np.testing.assert_array_equal(partner, matched)
+    assert not np.array_equal(partner, pairings.transport(batch, KEY, k=8, solver="exact"))
+    with pytest.raises(ValueError, match=r"features return shape \(4,\) for 16 samples"):
+        pairings.transport(batch, KEY, k=8, features=lambda batch: jnp.ones(4))
+
+
+def test_the_lead_leaf_is_matched():
+    tree = {"a": jnp.zeros((16, 6, 5)), "image": images(16)}
+    np.testing.assert_array_equal(
+        pairings.transport(tree, KEY, k=8, solver="exact"), pairings.transport(images(16), KEY, k=8, solver="exact")
+    )
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "bfloat16", "float16"])
+def test_distances_are_measured_in_float32(dtype):
+    """Squares of pixels overflow uint8 and float16."""
+    batch = images(16, dtype=dtype)
+    np.testing.assert_array_equal(
+        pairings.transport(batch, KEY, k=8, solver="exact"),
+        pairings.transport(batch.astype(jnp.float32), KEY, k=8, solver="exact"),
+    )
+
+
+def test_distances_survive_a_large_common_offset():
+    """Unlike |x|^2 + |y|^2 - 2xy without centring."""
+    batch = random_fields(32, size=4) + 1e4
+    partner = pairings.transport(batch, KEY, k=16, solver="exact")
+    points = batch.reshape(32, -1).astype(np.float64)
+    distances = spatial.distance.cdist(points, points, "sqeuclidean")
+    group = np.flatnonzero(np.isin(np.arange(32), np.asarray(jax.random.permutation(KEY, 32))[:16]))
+    between = distances[np.ix_(group, np.setdiff1d(np.arange(32), group))]
+    optimum = between[optimize.linear_sum_assignment(between)].sum()
+    assert distances[group, np.asarray(partner)[group]].sum() == pytest.approx(optimum, rel=1e-4)
+
+
+@pytest.mark.parametrize("solver", ["sinkhorn", "exact"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e30])
+def test_data_without_distances_still_gives_partners(solver, value):
+    batch = np.array(random_fields(16, size=4))
+    batch[3, 0, 0, 0] = value
+    assert_permutation(jitted_transport(k=8, solver=solver)(batch, KEY))
+
+
+def test_no_gradient_flows_through_the_matching():
+    batch, labels = random_fields(8, size=4), one_hot()
+    options = {"k": 4, "solver": "sinkhorn"}
+    mixed = jax.grad(lambda x: jnp.sum(jaxmix.kmixup(x, labels, KEY, **options)[0] ** 2))(batch)
+    pairing = functools.partial(pairings.transport, **options)
+    mix = jaxmix.draw(batch, KEY, pairing=pairing, ratio=jaxmix.ratios.beta, mask=jaxmix.masks.uniform)
+    fixed = jax.grad(lambda x: jnp.sum(jaxmix.apply(mix, x)[0] ** 2))(batch)
+    np.testing.assert_allclose(mixed, fixed, rtol=1e-5)
+
+
+def test_a_solver_may_be_any_function():
+    def diagonal(costs):
+        return jnp.broadcast_to(jnp.arange(costs.shape[1], dtype=jnp.int32), costs.shape[:2])
+
+    order = np.asarray(jax.random.permutation(KEY, 12)).reshape(3, 4)
+    partner = np.asarray(pairings.transport(images(12), KEY, k=4, solver=diagonal))
+    np.testing.assert_array_equal(partner[order], np.roll(order, -1, axis=0))
+    loose = functools.partial(assignment.sinkhorn, epsilon=1.0, num_iterations=5)
+    assert_permutation(pairings.transport(images(12), KEY, k=4, solver=loose))
+
+
+@pytest.mark.parametrize(
+    ("n", "k", "message"),
+    [
+        (10, 4, r"k=4 and a batch of 10: k does not divide it; take k from \[1, 2, 5\], or a batch of 8 or 12"),
+        (8, 8, r"k=8 and a batch of 8: k makes one group of it.*take k from \[1, 2, 4\], or a batch of 16"),
+        (6, 16, r"k=16 and a batch of 6: k does not divide it; take k from \[1, 2, 3\], or a batch of 32"),
+        (8, 0, "k must be at least 1, got 0"),
+    ],
+)
+def test_groups_that_do_not_fit_are_refused_with_those_that_do(n, k, message):
+    with pytest.raises(ValueError, match=message):
+        pairings.transport(images(n), KEY, k=k)
+
+
+@pytest.mark.parametrize(("option", "names"), [("solver", "sinkhorn, exact"), ("groups", "disjoint, permute")])
+def test_unknown_options_are_refused(option, names, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    with pytest.raises(ValueError, match=f"unknown {option} 'greedy': take one of {names}"):
+        jaxmix.kmixup(images(), one_hot(), KEY, k=4, **{option: "greedy"})
