@@ -86,7 +86,7 @@ def transport(
       rng: a JAX key.
       k: size of the groups; divides n. k = 1 is `permutation`, draw for draw.
       solver: "sinkhorn" (near the optimum), "exact" (the optimum; faster on CPUs up to
-        k = 32), or any function costs [g, k, k] -> columns [g, k], such as
+        k = 16), or any function costs [g, k, k] -> columns [g, k], such as
         `functools.partial(assignment.sinkhorn, epsilon=0.01, num_iterations=500)`.
       cost: squared Euclidean distance, or Euclidean as in the authors' code.
       groups: "disjoint" shuffles the batch, cuts it into groups, and matches each with the
@@ -122,7 +122,7 @@ def transport(
         return permutation(batch, rng)
     anchors, candidates = grouping(n // k, k, rng)
     points = _points(batch, features)
-    columns = solve(distance(_squared_distances(points[anchors], points[candidates])))
+    columns = solve(distance(squared_distances(points[anchors], points[candidates])))
     partners = jnp.take_along_axis(candidates, columns, axis=1)
     return jnp.zeros(n, jnp.int32).at[anchors.ravel()].set(partners.ravel(), unique_indices=True)
 
@@ -152,6 +152,32 @@ def displacement(batch: Batch, partner: Int[Array, " n"], *, features: FeatureFn
     return jnp.mean(jnp.sum((points - points[partner]) ** 2, axis=1))
 
 
+def squared_distances(x: Float[Array, "g k d"], y: Float[Array, "g k d"]) -> Float[Array, "g k k"]:
+    r"""Computes squared Euclidean distances within groups, by matrix products.
+
+    .. math:: \lVert x - y \rVert^2 = \lVert x \rVert^2 + \lVert y \rVert^2 - 2 x^\top y
+
+    about a common centre, without which a large mean would swallow the differences.
+
+    Args:
+      x: points [g, k, d].
+      y: points [g, k, d].
+
+    Returns:
+      Distances of every x from every y of its group, >= 0, [g, k, k].
+
+    Example:
+      >>> pairings.squared_distances(jnp.array([[[0.0], [1.0]]]), jnp.array([[[0.0], [3.0]]]))
+      Array([[[0., 9.],
+              [1., 4.]]], dtype=float32)
+    """
+    centre = jnp.mean(x, axis=(0, 1), keepdims=True)
+    x, y = x - centre, y - centre
+    products = jnp.einsum("gid,gjd->gij", x, y, precision="highest")
+    squares = jnp.sum(x**2, axis=-1)[:, :, None] + jnp.sum(y**2, axis=-1)[:, None, :]
+    return jnp.maximum(squares - 2 * products, 0)
+
+
 def _points(batch: Batch, features: FeatureFn | None) -> Float[Array, "n d"]:
     """What is measured of a batch, as one float32 row per sample."""
     n, _ = checks.batch_shape(batch)
@@ -159,15 +185,6 @@ def _points(batch: Batch, features: FeatureFn | None) -> Float[Array, "n d"]:
     if measured.shape[:1] != (n,):
         raise ValueError(f"features return shape {measured.shape} for {n} samples: make it [{n}, ...]")
     return jax.lax.stop_gradient(measured).reshape(n, -1).astype(jnp.float32)
-
-
-def _squared_distances(x: Float[Array, "g k d"], y: Float[Array, "g k d"]) -> Float[Array, "g k k"]:
-    """Squared distances within each group, by |x|^2 + |y|^2 - 2xy about a common centre."""
-    centre = jnp.mean(x, axis=(0, 1), keepdims=True)
-    x, y = x - centre, y - centre
-    products = jnp.einsum("gid,gjd->gij", x, y, precision="highest")
-    squares = jnp.sum(x**2, axis=-1)[:, :, None] + jnp.sum(y**2, axis=-1)[:, None, :]
-    return jnp.maximum(squares - 2 * products, 0)
 
 
 def _disjoint_groups(g: int, k: int, rng: PRNGKeyArray):

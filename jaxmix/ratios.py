@@ -100,7 +100,7 @@ def matched_alpha(alpha: float, *, displacement_ratio: float) -> float:
 
     Example:
       >>> round(ratios.matched_alpha(1.0, displacement_ratio=0.5), 2)
-      7.99
+      8.04
 
     References:
       Greenewald et al., `k-Mixup Regularization for Deep Learning via Optimal Transport

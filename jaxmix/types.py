@@ -4,13 +4,13 @@ from collections.abc import Callable
 from typing import Any
 
 from jax import Array
-from jaxtyping import Float, Int, PRNGKeyArray, PyTree
+from jaxtyping import Float, Int, PRNGKeyArray
 import numpy as np
 
-Batch = PyTree
+Batch = Any
 """Samples [n, *space, channels], or a pytree of arrays aligned in n and space."""
 
-Labels = PyTree
+Labels = Any
 """Float targets [n, ...], or a pytree of them."""
 
 Scalar = float | int | np.number | Array

@@ -7,7 +7,7 @@ import pytest
 from scipy import optimize
 
 from jaxmix import assignment, pairings
-from tests.conftest import random_fields
+from train.benchmark import random_fields
 
 SOLVERS = {"exact": assignment.exact, "sinkhorn": assignment.sinkhorn}
 
@@ -63,7 +63,7 @@ def test_sinkhorn_is_a_permutation_whatever_epsilon_is(kind, epsilon):
 @pytest.mark.parametrize("k", [4, 16, 32])
 def test_sinkhorn_comes_within_two_per_mille_of_the_optimum_on_image_like_data(k):
     fields = random_fields(512).reshape(512 // k, k, -1)
-    costs = pairings._squared_distances(jnp.asarray(fields), jnp.roll(jnp.asarray(fields), -1, axis=0))
+    costs = pairings.squared_distances(jnp.asarray(fields), jnp.roll(jnp.asarray(fields), -1, axis=0))
     optimum = optima(costs).sum()
     excess = totals(costs, jax.jit(assignment.sinkhorn)(costs)).sum() / optimum - 1
     assert -1e-6 <= excess <= 2e-3

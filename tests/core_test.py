@@ -4,6 +4,7 @@ import itertools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import jaxmix
@@ -197,3 +198,11 @@ def test_float64_stays_float64():
             mixed, labels = method(batch, jnp.eye(8), KEY)
             assert mixed.dtype == labels.dtype == jnp.float64
             np.testing.assert_allclose(labels.sum(1), 1, atol=1e-15)
+
+
+def test_smoothing_commutes_with_mixing():
+    labels = one_hot()
+    for method in (jaxmix.mixup, jaxmix.cutmix):
+        before = method(images(), optax.smooth_labels(labels, 0.1), KEY)[1]
+        after = optax.smooth_labels(method(images(), labels, KEY)[1], 0.1)
+        np.testing.assert_allclose(before, after, atol=1e-6)

@@ -10,7 +10,8 @@ from scipy import optimize, spatial, stats
 
 import jaxmix
 from jaxmix import assignment, pairings
-from tests.conftest import images, one_hot, random_fields
+from tests.conftest import images, one_hot
+from train.benchmark import random_fields
 
 KEY = jax.random.key(3)
 ALL_TRANSPORTS = [

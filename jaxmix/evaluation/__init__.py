@@ -1,0 +1,1 @@
+"""Measures by which a model is judged: pure functions of its predictions."""

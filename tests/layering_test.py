@@ -1,0 +1,77 @@
+"""Dependencies run one way; the imports say so."""
+
+import ast
+import pathlib
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+# What each module of the library may import of the library.
+LAYERS = {
+    "types": set(),
+    "checks": {"types"},
+    "assignment": set(),
+    "ratios": {"types", "checks"},
+    "masks": {"types", "checks"},
+    "pairings": {"types", "checks", "assignment"},
+    "core": {"types", "checks"},
+    "pairwise": {"types", "core", "masks", "pairings", "ratios"},
+    "combinators": {"types", "checks"},
+    "evaluation": set(),
+    "evaluation.calibration": set(),
+}
+# And of others, at its top.
+BASE = {"jax", "jaxtyping", "numpy"}
+
+
+def modules(package):
+    for path in sorted((ROOT / package).rglob("*.py")):
+        name = ".".join(path.relative_to(ROOT / package).with_suffix("").parts)
+        yield name.removesuffix("__init__").removesuffix("."), ast.parse(path.read_text())
+
+
+def imports(nodes):
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize(("name", "tree"), [m for m in modules("jaxmix") if m[0]])
+def test_modules_import_only_what_lies_below(name, tree):
+    own = {i.removeprefix("jaxmix.") for i in imports(ast.walk(tree)) if i.startswith("jaxmix")}
+    assert name in LAYERS, "a new module: say in LAYERS what it may import"
+    assert {i if i in LAYERS else i.rpartition(".")[0] for i in own} <= LAYERS[name]
+
+
+@pytest.mark.parametrize(("name", "tree"), list(modules("jaxmix")))
+def test_only_base_packages_are_imported_at_the_top(name, tree):
+    import sys
+
+    roots = {i.split(".")[0] for i in imports(tree.body)} - {"jaxmix"}
+    assert roots <= BASE | set(sys.stdlib_module_names)
+
+
+def test_the_library_does_not_know_the_programs():
+    for _, tree in modules("jaxmix"):
+        assert not [i for i in imports(ast.walk(tree)) if i.split(".")[0] in ("train", "tests")]
+
+
+def test_only_parallel_names_pmap_and_only_ratios_sample_betas():
+    for package in ("jaxmix", "train"):
+        for path in (ROOT / package).rglob("*.py"):
+            text = path.read_text()
+            if path.name != "parallel.py":
+                assert "jax.pmap(" not in text, path
+            if path.name != "ratios.py":
+                assert "random.beta(" not in text, path
+                assert "random.dirichlet(" not in text, path
+
+
+def test_the_library_calls_no_jit_and_sets_no_configuration():
+    for path in (ROOT / "jaxmix").rglob("*.py"):
+        code = path.read_text()
+        assert "jax.jit(" not in code.replace(">>>", ""), path
+        assert "config.update" not in code, path

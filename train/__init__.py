@@ -1,0 +1,1 @@
+"""Programs around jaxmix, run from a checkout as python -m train.<program>."""

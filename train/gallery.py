@@ -1,0 +1,68 @@
+"""Draws one batch of photographs, and what each method makes of it.
+
+Usage: python -m train.gallery [FILE]
+
+The photographs are the two that scikit-learn ships, cut into squares; the file is
+.github/gallery.jpg unless named.
+"""
+
+import functools
+import pathlib
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import jaxmix
+
+NUM_SHOWN = 7
+METHODS: dict[str, jaxmix.MixFn] = {
+    "mixup": jaxmix.mixup,
+    "cutmix": jaxmix.cutmix,
+    "kmixup, k = 16": functools.partial(jaxmix.kmixup, k=16),
+    "cutmix, transport\nk = 16": functools.partial(
+        jaxmix.cutmix, pairing=functools.partial(jaxmix.pairings.transport, k=16)
+    ),
+}
+
+
+def photographs(n: int = 64, size: int = 160, seed: int = 2) -> np.ndarray:
+    """Squares cut from two photographs at random places, [n, size / 2, size / 2, 3] uint8."""
+    from sklearn import datasets
+
+    rng = np.random.default_rng(seed)
+    photos = datasets.load_sample_images().images
+    squares = []
+    for i in range(n):
+        photo = photos[i % len(photos)]
+        y, x = rng.integers(0, photo.shape[0] - size), rng.integers(0, photo.shape[1] - size)
+        squares.append(photo[y : y + size : 2, x : x + size : 2])
+    return np.stack(squares)
+
+
+def draw(path: pathlib.Path) -> None:
+    """Writes the picture."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    batch = jnp.asarray(photographs())
+    labels = jnp.eye(len(batch))
+    rows = {"batch": (batch, labels)} | {name: fn(batch, labels, jax.random.key(4)) for name, fn in METHODS.items()}
+    figure = Figure(figsize=(1.25 * NUM_SHOWN + 1.5, 1.42 * len(rows)), layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(len(rows), NUM_SHOWN)
+    for axes_of_row, (name, (images, shares)) in zip(grid, rows.items(), strict=True):
+        for i, axes in enumerate(axes_of_row):
+            axes.imshow(images[i])
+            axes.set(xticks=[], yticks=[])
+            axes.spines[:].set_visible(False)
+            if name != "batch":
+                axes.set_xlabel(f"{shares[i, i]:.0%} own", fontsize=8, labelpad=2)
+        axes_of_row[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=10, labelpad=8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=90, pil_kwargs={"quality": 85} if path.suffix == ".jpg" else None)
+
+
+if __name__ == "__main__":
+    draw(pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else ".github/gallery.jpg"))

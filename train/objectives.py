@@ -1,0 +1,71 @@
+"""What is minimised: objective(model, batch, labels, rng) -> (loss, metrics)."""
+
+from collections.abc import Callable
+import functools
+from typing import Any, NamedTuple
+
+import jax
+from jax import Array
+import optax
+
+import jaxmix
+from jaxmix import MixFn
+from train import config as config_lib
+
+Objective = Callable[[Any, Array, Array, Array], tuple[Array, dict[str, Array]]]
+
+
+def identity(batch, labels, rng):
+    """The MixFn that mixes nothing."""
+    del rng
+    return batch, labels
+
+
+class Slots(NamedTuple):
+    """Where a MixFn may stand in a model; each is the identity unless given."""
+
+    inputs: MixFn = identity
+    embeddings: MixFn = identity
+    logits: MixFn = identity
+
+
+def cross_entropy(model, batch: Array, labels: Array, rng: Array, *, mix: Slots) -> tuple[Array, dict[str, Array]]:
+    """Mean cross-entropy of mixed labels.
+
+    Args:
+      model: features, pool and classify, with its parameters bound.
+      batch: normalised inputs [n, ...].
+      labels: one-hot [n, classes].
+      rng: a JAX key.
+      mix: what is mixed where.
+
+    Returns:
+      The loss, and the metrics to log.
+    """
+    input_rng, embedding_rng, logit_rng = jax.random.split(rng, 3)
+    batch, labels = mix.inputs(batch, labels, input_rng)
+    embedding = model.pool(model.features(batch, train=True))
+    embedding, labels = mix.embeddings(embedding, labels, embedding_rng)
+    logits, labels = mix.logits(model.classify(embedding), labels, logit_rng)
+    loss = optax.softmax_cross_entropy(logits.astype(labels.dtype), labels).mean()
+    return loss, {"loss": loss}
+
+
+def build(config: config_lib.Mix) -> Objective:
+    """Builds the objective that a configuration describes."""
+    return functools.partial(cross_entropy, mix=Slots(inputs=mix_fn(config)))
+
+
+def mix_fn(config: config_lib.Mix) -> MixFn:
+    """Builds the MixFn that a configuration describes; a bad value raises as jaxmix does."""
+    common: dict[str, Any] = {"alpha": config.alpha, "shared": config.shared}
+    transport: dict[str, Any] = {"k": config.k, "solver": config.solver}
+    methods: dict[str, MixFn] = {
+        "erm": identity,
+        "mixup": functools.partial(jaxmix.mixup, **common),
+        "cutmix": functools.partial(jaxmix.cutmix, **common),
+        "kmixup": functools.partial(jaxmix.kmixup, **common, **transport),
+    }
+    config_lib.known("method", config.method, list(methods))
+    method = methods[config.method]
+    return method if config.probability == 1 else jaxmix.sometimes(method, probability=config.probability)
