@@ -123,7 +123,7 @@ def sinkhorn_plan(costs: Costs, *, epsilon: float = 0.05, num_iterations: int = 
         return Plan(log_plan, jnp.sum(jnp.abs(jnp.sum(jnp.exp(log_plan), axis=0) - 1 / cost.shape[1])))
 
     with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):  # ott relies on both
-        return jax.vmap(plan)(_finite(costs))
+        return jax.vmap(plan)(_unit_range(costs))
 
 
 def round_greedily(scores: Costs) -> Columns:
@@ -178,10 +178,9 @@ def improve_by_swaps(costs: Costs, columns: Columns) -> Columns:
       >>> assignment.improve_by_swaps(jnp.array([[[4.0, 1.0], [2.0, 0.0]]]), jnp.array([[0, 1]]))
       Array([[1, 0]], dtype=int32)
     """
-    costs = _finite(costs)
+    costs = _unit_range(costs)
     k = costs.shape[-1]
     index = jnp.arange(k, dtype=jnp.int32)[None, :]
-    resolution = 1e-6 * jnp.max(jnp.abs(costs), axis=(1, 2))[:, None]  # lest rounding errors make swaps go round
 
     def improving(state):
         _, changed, rounds = state
@@ -191,10 +190,11 @@ def improve_by_swaps(costs: Costs, columns: Columns) -> Columns:
         columns, _, rounds = state
         exchanged = jnp.take_along_axis(costs, columns[:, None, :], axis=2)  # row i on the column of row j
         own = jnp.diagonal(exchanged, axis1=1, axis2=2)
-        gain = (own[:, :, None] + own[:, None, :]) - (exchanged + exchanged.mT)
+        before, after = own[:, :, None] + own[:, None, :], exchanged + exchanged.mT
+        gain = jnp.where(after < (1 - 1e-6) * before, before - after, 0.0)  # lest rounding makes swaps go round
         other = jnp.argmax(gain, axis=2).astype(jnp.int32)
         mutual = jnp.take_along_axis(other, other, axis=1) == index
-        swapped = mutual & (jnp.max(gain, axis=2) > resolution)
+        swapped = mutual & (jnp.max(gain, axis=2) > 0)
         columns = jnp.where(swapped, jnp.take_along_axis(columns, other, axis=1), columns)
         return columns, jnp.any(swapped), rounds + 1
 
@@ -202,6 +202,15 @@ def improve_by_swaps(costs: Costs, columns: Columns) -> Columns:
 
 
 def _finite(costs: Costs) -> Costs:
-    """Replaces what is not finite by the largest finite cost: no solver ends on a NaN."""
+    """Casts to float32, and replaces what is not finite by the largest finite cost: no solver ends on a NaN."""
+    costs = costs.astype(jnp.float32)
     finite = jnp.isfinite(costs)
-    return jnp.where(finite, costs, jnp.max(costs, initial=0.0, where=finite))
+    largest = jnp.max(costs, initial=-jnp.inf, where=finite)
+    return jnp.where(finite, costs, jnp.where(jnp.isfinite(largest), largest, 0.0))
+
+
+def _unit_range(costs: Costs) -> Costs:
+    """Shifts and scales the costs of each problem to [0, 1], which no solution depends on but float32 does."""
+    costs = _finite(costs)
+    low, high = (bound(costs, axis=(1, 2), keepdims=True) for bound in (jnp.min, jnp.max))
+    return jnp.where(high > low, (costs - low) / jnp.where(high > low, high - low, 1.0), 0.0)

@@ -70,14 +70,21 @@ def targets(labels: Labels, n: int) -> None:
 
 def positive(name: str, value: Scalar) -> None:
     """Checks a number that must be positive and finite, unless it is traced."""
-    if not isinstance(value, jax.core.Tracer) and not (np.isfinite(value) and value > 0):
+    if _concrete(name, value) and not (np.isfinite(value) and value > 0):
         raise ValueError(f"{name} must be positive and finite, got {value}")
 
 
 def probability(name: str, value: Scalar) -> None:
     """Checks a number that must lie in [0, 1], unless it is traced."""
-    if not isinstance(value, jax.core.Tracer) and not 0 <= value <= 1:
+    if _concrete(name, value) and not 0 <= value <= 1:
         raise ValueError(f"{name} must lie in [0, 1], got {value}")
+
+
+def _concrete(name: str, value: Scalar) -> bool:
+    """Whether a value can be looked at, once it is known to be a single number."""
+    if not isinstance(value, float | int | np.number | np.ndarray | jax.Array) or np.shape(value) != ():
+        raise TypeError(f"{name} must be a single number, got {value!r}")
+    return not isinstance(value, jax.core.Tracer)
 
 
 def same_shapes(got, expected, *, got_name: str, expected_name: str) -> None:

@@ -37,7 +37,7 @@ def sometimes(fn: MixFn, *, probability: Scalar) -> MixFn:
         gate_rng, mix_rng = jax.random.split(rng)
         mixed = fn(batch, labels, mix_rng)
         checks.same_shapes(mixed, (batch, labels), got_name=_name(fn), expected_name="its input is")
-        gate = jax.random.bernoulli(gate_rng, probability, (n,))
+        gate = jax.random.bernoulli(gate_rng, jnp.asarray(probability, jnp.float32), (n,))
         return _select(gate, mixed, (batch, labels))
 
     return sometimes_mixed
@@ -50,7 +50,7 @@ def one_of(*fns: MixFn, probabilities: Sequence[float] | None = None, per_sample
       *fns: MixFns that return equal shapes and dtypes.
       probabilities: of each, summing to 1; equal unless given.
       per_sample: draw for every sample rather than for the batch. Every method is then
-        computed, at the sum of their costs; else only the one that is drawn.
+        computed, at the sum of their costs; else only the one that is drawn (under vmap, all).
 
     Returns:
       A MixFn.

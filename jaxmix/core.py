@@ -28,9 +28,9 @@ class Mix(NamedTuple):
     weight: Float[Array, "n *space"]
 
     @property
-    def ratio(self) -> Float[Array, " n"]:
+    def ratio(self) -> Float[Array, "*batches n"]:
         """The sample's share of the labels: the mean of weight over space, [n]."""
-        return jnp.mean(self.weight, axis=range(1, self.weight.ndim), dtype=jnp.float32)
+        return jnp.mean(self.weight, axis=range(self.partner.ndim, self.weight.ndim), dtype=jnp.float32)
 
 
 def draw(
@@ -58,7 +58,7 @@ def draw(
     Raises:
       ValueError: if the batch is empty or its leaves are not aligned, or if a part returns
         a shape other than the above.
-      TypeError: if a leaf is neither float nor uint8.
+      TypeError: if a leaf is neither float nor uint8, or partners are not integers.
 
     Example:
       >>> images = jnp.ones((4, 8, 8, 3))
@@ -73,7 +73,9 @@ def draw(
     partner = _shaped("pairing", pairing(batch, pairing_rng), (n,))
     shares = _shaped("ratio", ratio(num_draws, ratio_rng), (num_draws,))
     weight = _shaped("mask", mask(space, shares, mask_rng), (num_draws,), (num_draws, *space))
-    return Mix(partner, jnp.broadcast_to(weight, (n, *weight.shape[1:])))
+    if not jnp.issubdtype(partner.dtype, jnp.integer):
+        raise TypeError(f"the pairing returned {partner.dtype}, where integer indices of partners were expected")
+    return Mix(partner, jnp.broadcast_to(weight.astype(jnp.float32), (n, *weight.shape[1:])))
 
 
 def apply(mix: Mix, batch: Batch, labels: Labels = None) -> tuple[Batch, Labels]:
@@ -91,7 +93,8 @@ def apply(mix: Mix, batch: Batch, labels: Labels = None) -> tuple[Batch, Labels]
       The mixed batch and labels, shaped and typed like the inputs.
 
     Raises:
-      ValueError: if a leaf does not start with the shape of what it is weighted by.
+      ValueError: if a leaf does not start with the shape of what it is weighted by, or the
+        mix has not one partner per weight.
       TypeError: if a leaf of the batch is neither float nor uint8, or labels are not float.
 
     Example:
@@ -100,6 +103,10 @@ def apply(mix: Mix, batch: Batch, labels: Labels = None) -> tuple[Batch, Labels]
       >>> samples.tolist(), labels.tolist()
       ([[1.0], [4.0]], [[0.75, 0.25], [0.0, 1.0]])
     """
+    if mix.partner.shape != mix.weight.shape[:1]:
+        raise ValueError(
+            f"the mix has partners {mix.partner.shape}, but weights {mix.weight.shape}: take one of each per sample"
+        )
     for path, leaf in jax.tree.leaves_with_path(batch):
         name = "batch" + jax.tree_util.keystr(path)
         checks.mixable(name, leaf)
@@ -163,13 +170,15 @@ def combine(weights: Float[Array, "n m"], x: PyTree) -> PyTree:
       Arrays [n, ...] typed like x, computed in float32.
 
     Raises:
-      ValueError: if a leaf does not have m rows.
+      ValueError: if weights are not a matrix, or a leaf does not have m rows.
       TypeError: if a leaf is neither float nor uint8.
 
     Example:
       >>> jaxmix.combine(jnp.array([[0.5, 0.5]]), jnp.array([[0.0, 2.0], [4.0, 2.0]]))
       Array([[2., 2.]], dtype=float32)
     """
+    if jnp.ndim(weights) != 2:
+        raise ValueError(f"weights must be [n, m], one row per result, got shape {jnp.shape(weights)}")
     m = weights.shape[1]
     for path, leaf in jax.tree.leaves_with_path(x):
         name = "x" + jax.tree_util.keystr(path)

@@ -81,6 +81,9 @@ def transport(
 
     .. math:: \sigma = \arg\min_{\text{permutations}} \sum_{i=1}^k d(x_i, x'_{\sigma(i)})
 
+    Distances are float32: in a group, those that differ by less than about 1e-6 of the
+    largest are not told apart.
+
     Args:
       batch: samples [n, ...], or a pytree of them, of which the lead leaf is measured.
       rng: a JAX key.
@@ -157,7 +160,7 @@ def squared_distances(x: Float[Array, "g k d"], y: Float[Array, "g k d"]) -> Flo
 
     .. math:: \lVert x - y \rVert^2 = \lVert x \rVert^2 + \lVert y \rVert^2 - 2 x^\top y
 
-    about a common centre, without which a large mean would swallow the differences.
+    about the centre of the group, without which a large mean would swallow the differences.
 
     Args:
       x: points [g, k, d].
@@ -171,7 +174,7 @@ def squared_distances(x: Float[Array, "g k d"], y: Float[Array, "g k d"]) -> Flo
       Array([[[0., 9.],
               [1., 4.]]], dtype=float32)
     """
-    centre = jnp.mean(x, axis=(0, 1), keepdims=True)
+    centre = jnp.mean(x, axis=1, keepdims=True)
     x, y = x - centre, y - centre
     products = jnp.einsum("gid,gjd->gij", x, y, precision="highest")
     squares = jnp.sum(x**2, axis=-1)[:, :, None] + jnp.sum(y**2, axis=-1)[:, None, :]
@@ -199,7 +202,10 @@ def _permuted_groups(g: int, k: int, rng: PRNGKeyArray):
 
 def _group_size(k: int, n: int) -> int:
     """Checks that n samples make at least two groups of k, or that k is 1."""
-    k = operator.index(k)
+    try:
+        k = operator.index(k)
+    except TypeError:
+        raise TypeError(f"k must be a Python int, got {k!r}") from None
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}")
     if k > 1 and (n % k or n < 2 * k):

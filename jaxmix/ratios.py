@@ -18,8 +18,9 @@ def beta(n: int, rng: PRNGKeyArray, *, alpha: Scalar = 1.0) -> Float[Array, " n"
         \quad c = (U^{-1/\alpha} - 1) \cos^2 \pi V
 
     with U and V uniform: a closed form, hence no rejection loop, one trace for all traced
-    alphas, and gradients with respect to alpha. It is computed so that small values keep
-    their relative precision down to float32's smallest normal number.
+    alphas, and gradients with respect to alpha. Multiplied through by :math:`u = U^{1/\alpha}`
+    it neither overflows nor cancels: small values keep their relative precision down to
+    float32's smallest normal number.
 
     Args:
       n: number of draws.
@@ -45,10 +46,11 @@ def beta(n: int, rng: PRNGKeyArray, *, alpha: Scalar = 1.0) -> Float[Array, " n"
     if isinstance(alpha, float | int) and alpha == 1:
         return jax.random.uniform(rng, (n,), jnp.float32)
     exponent_rng, angle_rng, side_rng = jax.random.split(rng, 3)
-    exponent = jax.random.exponential(exponent_rng, (n,), jnp.float32)
+    exponent = jnp.maximum(jax.random.exponential(exponent_rng, (n,), jnp.float32), 2.0**-24)  # 0 has no gradient
+    exponent = exponent / jnp.asarray(alpha, jnp.float32)
     cosine = jnp.cos(jnp.pi * jax.random.uniform(angle_rng, (n,), jnp.float32))
-    c = jnp.expm1(exponent / jnp.asarray(alpha, jnp.float32)) * cosine**2
-    smaller = 0.5 / (1 + c) / (1 + jax.lax.rsqrt(1 + 1 / c))
+    u, uc = jnp.exp(-exponent), -jnp.expm1(-exponent) * cosine**2
+    smaller = 0.5 * u / (u + uc) / (1 + jnp.sqrt(uc / (u + uc)))
     return jnp.where(jax.random.bernoulli(side_rng, shape=(n,)), smaller, 1 - smaller)
 
 

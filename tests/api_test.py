@@ -36,13 +36,22 @@ FUNCTIONS = {
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_docstrings_have_shapes_errors_an_example_and_the_source(name):
+def test_docstrings_name_every_argument_the_result_the_errors_and_an_example(name):
     doc = inspect.getdoc(FUNCTIONS[name])
     for section in ("Args:", "Returns:", "Example:"):
         assert f"\n{section}\n" in doc, section
     parameters = inspect.signature(FUNCTIONS[name]).parameters
     for parameter in parameters:
-        assert re.search(rf"^  \*?{parameter}: ", doc, re.MULTILINE) or parameter in doc.splitlines()[0], parameter
+        assert re.search(rf"^  \*?{parameter}: ", doc, re.MULTILINE), parameter
+    source = inspect.getsource(inspect.unwrap(FUNCTIONS[name]))
+    if "raise " in source or "checks." in source:
+        assert "\nRaises:\n" in doc
+
+
+@pytest.mark.parametrize("name", ["mixup", "cutmix", "kmixup"])
+def test_methods_name_their_paper(name):
+    references = inspect.getdoc(getattr(jaxmix, name)).partition("References:")[2]
+    assert "<https://arxiv.org/abs/" in references
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

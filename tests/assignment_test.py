@@ -137,6 +137,20 @@ def test_costs_that_are_not_finite_do_not_hang_a_solver(name, value):
     np.testing.assert_allclose(totals(costs, columns)[3], optima(costs[3:])[0], rtol=1e-2)
 
 
+@pytest.mark.parametrize("scale", [1e-30, 1e-10, 1e10, 1e30])
+def test_sinkhorn_does_not_depend_on_units(scale):
+    costs = cost_matrices("random", 8, 16)
+    columns, scaled = (jax.jit(assignment.sinkhorn)(jnp.asarray(c)) for c in (costs, costs * np.float32(scale)))
+    assert totals(costs, scaled).sum() <= totals(costs, columns).sum() * 1.001
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_costs_are_solved_in_float32(dtype):
+    costs = jnp.asarray(cost_matrices("random", 4, 8)).astype(dtype)
+    for solve in SOLVERS.values():
+        np.testing.assert_array_equal(solve(costs), solve(costs.astype(jnp.float32)))
+
+
 def test_sinkhorn_refuses_parameters_without_a_plan():
     costs = jnp.asarray(cost_matrices("random", 1, 4))
     with pytest.raises(ValueError, match=r"epsilon must be positive.*got -1\.0 and 50"):

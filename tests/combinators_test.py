@@ -27,7 +27,7 @@ def widen(batch, labels, rng):
 BATCH, LABELS = jnp.ones((4000, 2)), jnp.ones((4000, 3))
 
 
-@pytest.mark.parametrize("probability", [0.0, 0.3, 1.0, np.float32(0.3)])
+@pytest.mark.parametrize("probability", [0.0, 0, 0.3, 1, 1.0, np.float32(0.3)])
 def test_sometimes_mixes_that_share_of_samples_with_their_labels(probability):
     batch, labels = jaxmix.sometimes(negate, probability=probability)(BATCH, LABELS, KEY)
     assert np.mean(batch[:, 0] < 0) == pytest.approx(probability, abs=0.03)

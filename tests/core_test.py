@@ -3,6 +3,7 @@ import itertools
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import optax
 import pytest
@@ -166,6 +167,27 @@ def test_parts_of_the_wrong_shape_are_named(part, returns, message):
         jaxmix.draw(images(), KEY, **parts)
 
 
+def test_partners_that_are_no_indices_are_refused():
+    with pytest.raises(TypeError, match="the pairing returned bool"):
+        jaxmix.draw(images(), KEY, pairing=lambda batch, rng: jnp.arange(8) < 1, ratio=ratios.beta, mask=masks.uniform)
+    with pytest.raises(ValueError, match=r"partners \(1,\), but weights \(8,\)"):
+        jaxmix.apply(jaxmix.Mix(jnp.array([0]), jnp.full(8, 0.5)), images())
+
+
+def test_a_mask_of_half_precision_is_recorded_in_float32():
+    mix = jaxmix.draw(
+        images(), KEY, pairing=pairings.roll, ratio=ratios.beta, mask=lambda s, ratio, rng: ratio.astype(jnp.bfloat16)
+    )
+    assert mix.weight.dtype == mix.ratio.dtype == jnp.float32
+
+
+def test_draws_of_several_batches_have_their_ratios():
+    draw = functools.partial(jaxmix.draw, pairing=pairings.roll, ratio=ratios.beta, mask=masks.box)
+    keys = jax.random.split(KEY, 3)
+    mixes = jax.vmap(draw)(jnp.stack([images()] * 3), keys)
+    np.testing.assert_allclose(mixes.ratio, [draw(images(), key).ratio for key in keys], rtol=1e-6)
+
+
 def test_combine_is_the_weighted_sum():
     rng = np.random.default_rng(1)
     weights = rng.dirichlet(np.ones(8), size=20).astype(np.float32)
@@ -189,6 +211,12 @@ def test_combine_refuses_another_number_of_rows():
         jaxmix.combine(jnp.ones((2, 4)), {"a": jnp.ones((3, 2))})
     with pytest.raises(TypeError, match="int32"):
         jaxmix.combine(jnp.ones((2, 3)), jnp.ones((3, 2), jnp.int32))
+
+
+def test_combine_refuses_weights_that_are_no_matrix(monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    with pytest.raises(ValueError, match=r"weights must be \[n, m\], one row per result, got shape \(1, 2, 4\)"):
+        jaxmix.combine(jnp.ones((1, 2, 4)), jnp.ones((4, 2)))
 
 
 def test_float64_stays_float64():

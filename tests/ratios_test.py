@@ -69,7 +69,7 @@ def test_extreme_alphas_stay_finite(alpha):
     assert abs(x.mean() - 0.5) < 0.01
 
 
-@pytest.mark.parametrize("alpha", [0.3, 1.0, 4.0])
+@pytest.mark.parametrize("alpha", [0.02, 0.05, 0.1, 0.3, 1.0, 4.0])
 def test_gradient_in_alpha_is_that_of_the_law(alpha):
     """E[x (1 - x)] = alpha / (2 (2 alpha + 1)), differentiated through the draws."""
 
@@ -77,7 +77,7 @@ def test_gradient_in_alpha_is_that_of_the_law(alpha):
         x = ratios.beta(200_000, jax.random.key(1), alpha=alpha)
         return jnp.mean(x * (1 - x))
 
-    np.testing.assert_allclose(jax.grad(spread)(alpha), 0.5 / (2 * alpha + 1) ** 2, rtol=0.03)
+    np.testing.assert_allclose(jax.grad(spread)(alpha), 0.5 / (2 * alpha + 1) ** 2, rtol=0.04)
 
 
 @pytest.mark.parametrize("alpha", [0.1, 1.0, 10.0])

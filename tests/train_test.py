@@ -64,7 +64,7 @@ def run(*arguments, devices=1, timeout=300):
     )
 
 
-@pytest.mark.parametrize("devices", [1, 4])
+@pytest.mark.parametrize("devices", [1, 4, 8])
 def test_the_default_run_learns_the_digits_and_leaves_its_folder(devices, tmp_path):
     folder = tmp_path / "run"
     result = run(f"--workdir={folder}", devices=devices)
@@ -134,6 +134,9 @@ def test_every_method_trains(method, tmp_path):
         (["--config.mix.solver=greedy"], "unknown solver 'greedy': take one of sinkhorn, exact"),
         (["--config.mix.probability=2"], r"probability must lie in \[0, 1\], got 2.0"),
         (["--config.optimizer.learning_rate=-1"], "learning_rate must be > 0"),
+        (["--config.optimizer.learning_rate=inf"], "both finite"),
+        (["--config.seed=-1"], "seed must be from 0 to 4294967295, got -1"),
+        (["--config.seed=4294967296"], "seed must be from 0 to 4294967295"),
         (["--config.num_epochs=0"], "num_epochs must be at least 1, got 0"),
         (["--workdir=LICENSE"], "cannot write the run folder LICENSE"),
         (["--workdir=tests"], "run folder tests holds a run already"),
@@ -147,6 +150,30 @@ def test_mistakes_end_with_code_2_and_one_line(arguments, message, capsys, monke
     assert re.search(message, captured.err)
     assert captured.err.count("\n") == 1
     assert captured.out == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("def get_config(:", "SyntaxError"),
+        ("import nothing_of_that_name", "ModuleNotFoundError: No module named 'nothing_of_that_name'"),
+        ("from train.config import *\ndef get_config(): return Config(mix=Mix(alhpa=1))", "TypeError: .*alhpa"),
+    ],
+)
+def test_mistakes_in_a_config_file_end_alike(text, message, capsys, tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(text)
+    assert main.main([f"--config={path}"]) == 2
+    captured = capsys.readouterr()
+    assert re.search(f"config {path}: {message}", captured.err)
+    assert captured.err.count("\n") == 1
+
+
+def test_a_run_that_diverges_says_so(tmp_path, capsys):
+    arguments = ["--config.optimizer.learning_rate=1e38", "--config.num_epochs=2", "--config.model.width=2"]
+    assert main.main([*arguments, f"--workdir={tmp_path / 'run'}"]) == 2
+    assert "training diverged in epoch 1" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
 
 
 def test_help_names_every_field_with_its_default(capsys):

@@ -43,7 +43,7 @@ class Mix:
 
     method: str = _field("kmixup", "erm (none), mixup, cutmix or kmixup")
     alpha: float = _field(1.0, "concentration of the ratio's Beta, > 0")
-    k: int = _field(16, "kmixup: size of the groups; divides the batch of one device at least twice")
+    k: int = _field(8, "kmixup: size of the groups; divides the batch of one device at least twice")
     solver: str = _field("sinkhorn", "kmixup: sinkhorn or exact")
     probability: float = _field(1.0, "chance of a sample to be mixed at all")
     shared: bool = _field(False, "one ratio and mask for the whole batch of a device")
@@ -126,8 +126,11 @@ def _load(path: pathlib.Path) -> Config:
     if spec is None or spec.loader is None:
         raise UsageError(f"config {path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    config = module.get_config() if hasattr(module, "get_config") else None
+    try:
+        spec.loader.exec_module(module)
+        config = module.get_config() if hasattr(module, "get_config") else None
+    except Exception as error:  # of the user's own file
+        raise UsageError(f"config {path}: {type(error).__name__}: {' '.join(str(error).split())}") from None
     if not isinstance(config, Config):
         raise UsageError(f"config {path} needs a function get_config() that returns a train.config.Config")
     return config

@@ -1,6 +1,7 @@
 """A run from top to bottom: data, model, state, steps, log, checkpoint, evaluation."""
 
 import functools
+import math
 import pathlib
 import time
 
@@ -25,7 +26,8 @@ def train_and_evaluate(config: Config, workdir: pathlib.Path) -> steps.TrainStat
       The final state.
 
     Raises:
-      UsageError: if the configuration cannot run, before anything is compiled.
+      UsageError: if the configuration cannot run, before anything is compiled; if the loss
+        is no longer finite at the end of an epoch.
     """
     dataset = data.load(config.data)
     model = models.build(config.model, dataset.num_classes)
@@ -69,11 +71,16 @@ def train_and_evaluate(config: Config, workdir: pathlib.Path) -> steps.TrainStat
             state, metrics = train_step(state, train_split, parallel.split(indices), step_rng)
             if pending:  # the step before, read while this one runs
                 losses.append(report.step(pending))
-            elif epoch == 0:  # compilation is not timed
+            elif epoch == 0 and steps_per_epoch > 1:  # compilation is not timed
                 jax.block_until_ready(state)
                 started, timed_steps = time.perf_counter(), steps_per_epoch - 1
             pending = metrics
         losses.append(report.step(pending))
+        if not math.isfinite(sum(losses)):
+            raise UsageError(
+                f"training diverged in epoch {epoch + 1}, its loss is no longer finite: "
+                f"lower optimizer.learning_rate, now {config.optimizer.learning_rate}"
+            )
         row = {
             "epoch": epoch + 1,
             "step": (epoch + 1) * steps_per_epoch,
@@ -106,8 +113,10 @@ def _check(config: Config, n: int, image_shape: tuple[int, ...], num_classes: in
     batch_size, devices = config.data.batch_size, jax.device_count()
     if config.num_epochs < 1:
         raise UsageError(f"num_epochs must be at least 1, got {config.num_epochs}")
-    if not config.optimizer.learning_rate > 0 or not config.optimizer.weight_decay >= 0:
-        raise UsageError(f"learning_rate must be > 0 and weight_decay >= 0, got {config.optimizer}")
+    if not 0 <= config.seed < 2**32:
+        raise UsageError(f"seed must be from 0 to {2**32 - 1}, got {config.seed}")
+    if not 0 < config.optimizer.learning_rate < math.inf or not 0 <= config.optimizer.weight_decay < math.inf:
+        raise UsageError(f"learning_rate must be > 0, weight_decay >= 0, and both finite, got {config.optimizer}")
     if not devices <= batch_size <= n or batch_size % devices:
         raise UsageError(
             f"data.batch_size={batch_size} does not fit {devices} devices and {n} training samples: "

@@ -20,7 +20,6 @@ class Report:
 
     def __init__(self, folder: pathlib.Path, config: Config, total_steps: int):
         (folder / "config.json").write_text(json.dumps(dataclasses.asdict(config), indent=2) + "\n")
-        self._metrics = (folder / "metrics.jsonl").open("a")
         self._folder = folder
         self.rows: list[Row] = []
         self._bar = tqdm.tqdm(total=total_steps, unit="step", disable=not sys.stderr.isatty())
@@ -35,8 +34,8 @@ class Report:
     def epoch(self, row: Row) -> None:
         """Writes the metrics of an epoch to the folder and, where there is no bar, as a line."""
         self.rows.append(row)
-        self._metrics.write(json.dumps(row) + "\n")
-        self._metrics.flush()
+        with (self._folder / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps(row, allow_nan=False) + "\n")
         self._bar.set_description(f"test accuracy {row['test_accuracy']:.1%}", refresh=False)
         if self._bar.disable:
             print(
@@ -48,7 +47,6 @@ class Report:
     def close(self) -> None:
         """Draws the curves and prints the closing table."""
         self._bar.close()
-        self._metrics.close()
         draw_curves(self.rows, self._folder / "curves.png")
         last = self.rows[-1]
         print(
