@@ -61,9 +61,8 @@ def targets(labels: Labels, n: int) -> None:
         name = "labels" + jax.tree_util.keystr(path)
         dtype = jnp.result_type(leaf)
         if not jnp.issubdtype(dtype, jnp.floating):
-            raise TypeError(
-                f"{name} have dtype {dtype}: pass float targets, such as jax.nn.one_hot(labels, num_classes)"
-            )
+            remedy = "jax.nn.one_hot(labels, num_classes)" if np.ndim(leaf) == 1 else "labels.astype(jnp.float32)"
+            raise TypeError(f"{name} have dtype {dtype}: pass float targets, such as {remedy}")
         if np.shape(leaf)[:1] != (n,):
             raise ValueError(f"{name} have shape {np.shape(leaf)}, but the batch has {n} samples: make both [{n}, ...]")
 

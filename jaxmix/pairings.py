@@ -85,7 +85,8 @@ def transport(
     largest are not told apart.
 
     Args:
-      batch: samples [n, ...], or a pytree of them, of which the lead leaf is measured.
+      batch: samples [n, ...], or a pytree of them, of which the leaf of highest rank is
+        measured (the first on a tie; dictionaries go by sorted keys).
       rng: a JAX key.
       k: size of the groups; divides n. k = 1 is `permutation`, draw for draw.
       solver: "sinkhorn" (near the optimum), "exact" (the optimum; faster on CPUs up to
@@ -96,7 +97,7 @@ def transport(
         next: nobody is its own partner. "permute" matches consecutive groups of the batch
         with those of its permutation, as in the authors' code: a sample that meets itself
         keeps itself.
-      features: batch -> [n, ...], measured instead of the lead leaf. No gradient flows
+      features: batch -> [n, ...], measured instead. No gradient flows
         through what is measured.
 
     Returns:
@@ -136,9 +137,10 @@ def displacement(batch: Batch, partner: Int[Array, " n"], *, features: FeatureFn
     Its ratio between two pairings is what `ratios.matched_alpha` asks for.
 
     Args:
-      batch: samples [n, ...], or a pytree of them, of which the lead leaf is measured.
+      batch: samples [n, ...], or a pytree of them, of which the leaf of highest rank is
+        measured (the first on a tie; dictionaries go by sorted keys).
       partner: partner indices [n].
-      features: batch -> [n, ...], measured instead of the lead leaf.
+      features: batch -> [n, ...], measured instead.
 
     Returns:
       A float32 scalar, in squared units of the samples.
@@ -205,7 +207,7 @@ def _group_size(k: int, n: int) -> int:
     try:
         k = operator.index(k)
     except TypeError:
-        raise TypeError(f"k must be a Python int, got {k!r}") from None
+        raise TypeError(f"k must be a Python int, got {k!r}: bind it by functools.partial") from None
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}")
     if k > 1 and (n % k or n < 2 * k):

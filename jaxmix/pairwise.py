@@ -76,9 +76,9 @@ def cutmix(
     elsewhere, and :math:`\bar W` its mean.
 
     Args:
-      batch: samples [n, *space, channels] of any number of spatial axes, floats or uint8
-        pixels, or a pytree of arrays aligned in n and space (an image and its one-hot
-        segmentation mask).
+      batch: samples [n, *space, channels] of any number of spatial axes, channels last (gray
+        images end in [..., None]), floats or uint8 pixels, or a pytree of arrays aligned in n
+        and space (an image and its one-hot segmentation mask).
       labels: float targets [n, ...], a pytree of them, or None.
       rng: a JAX key.
       alpha: concentration of the ratio's Beta, > 0; not checked where it is traced.
@@ -136,7 +136,8 @@ def kmixup(
 
     Args:
       batch: samples [n, *space, channels] or [n, d], floats or uint8 pixels, or a pytree of
-        arrays aligned in n and space, of which the lead leaf is matched.
+        arrays aligned in n and space, of which the leaf of highest rank is matched (the
+        first on a tie; dictionaries go by sorted keys).
       labels: float targets [n, ...], a pytree of them, or None.
       rng: a JAX key.
       k: size of the groups; divides n at least twice. k = 1 is `mixup`, draw for draw.
@@ -145,7 +146,7 @@ def kmixup(
       cost: squared Euclidean distance, or Euclidean as in the authors' code.
       groups: "disjoint" groups, or "permute" as in the authors' code; see
         `pairings.transport`.
-      features: batch -> [n, ...], matched instead of the lead leaf.
+      features: batch -> [n, ...], matched instead.
       shared: draw one ratio for the whole batch rather than one per sample.
 
     Returns:

@@ -126,6 +126,7 @@ def test_every_method_trains(method, tmp_path):
         (["--config.data.name=digit"], "unknown data set digit: did you mean digits?"),
         (["--config.data.batch_size=2000"], "batch_size=2000 does not fit 4 devices and 1437 .* from 4 to 1436"),
         (["--config.data.batch_size=30"], "batch_size=30 does not fit 4 devices"),
+        (["--config.data.name=cifar10"], "unknown data set cifar10: take one of digits"),
         (["--config.model.name=cn"], "unknown model cn: did you mean cnn?"),
         (["--config.model.width=0"], "width must be at least 1, got 0"),
         (["--config.mix.method=cutmx"], "unknown method cutmx: did you mean cutmix?"),

@@ -11,6 +11,7 @@ of 50 rounds, in each of which everything is timed once; in brackets the quartil
 from collections.abc import Callable, Mapping
 import functools
 import platform
+import sys
 import time
 
 import jax
@@ -101,4 +102,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:]:
+        sys.exit(__doc__)
     main()

@@ -106,10 +106,11 @@ def parse(argv: Sequence[str], usage: str) -> tuple[Config, pathlib.Path | None]
 
 
 def known(kind: str, name: str, names: Sequence[str], *, prefix: str = "") -> None:
-    """Raises a UsageError that names the nearest alternative, unless the name is one of the names."""
+    """Raises a UsageError that names the nearest alternative, or all of them, unless the name is known."""
     if name not in names:
-        nearest = difflib.get_close_matches(name, names, n=1, cutoff=0)[0]
-        raise UsageError(f"unknown {kind} {prefix}{name}: did you mean {prefix}{nearest}?")
+        nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+        advice = f"did you mean {prefix}{nearest[0]}?" if nearest else f"take one of {', '.join(names)}"
+        raise UsageError(f"unknown {kind} {prefix}{name}: {advice}")
 
 
 def _config_path(argv: Sequence[str]) -> pathlib.Path:

@@ -65,4 +65,6 @@ def draw(path: pathlib.Path) -> None:
 
 
 if __name__ == "__main__":
+    if any(argument.startswith("-") for argument in sys.argv[1:]):
+        sys.exit(__doc__)
     draw(pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else ".github/gallery.jpg"))

@@ -11,24 +11,25 @@ import pathlib
 import sys
 import time
 
-from train import config as config_lib
-
 
 def main(argv: Sequence[str]) -> int:
     """Runs the program, and returns its exit code: 0, or 2 for a mistake in the arguments."""
     try:
+        from train import config as config_lib
+    except ModuleNotFoundError as error:
+        print(f"train.main: {error.name} is missing: pip install -e '.[train]' -c constraints.txt", file=sys.stderr)
+        return 2
+    try:
         config, workdir = config_lib.parse(argv, __doc__ or "")
         from train import loop  # after --help and usage errors, which need no JAX
 
-        loop.train_and_evaluate(config, workdir or _new_folder(config))
+        started = time.strftime("%Y%m%d-%H%M%S")
+        folder = workdir or pathlib.Path("runs") / f"{config.data.name}-{config.mix.method}-{started}"
+        loop.train_and_evaluate(config, folder)
     except config_lib.UsageError as error:
         print(f"train.main: {error}", file=sys.stderr)
         return 2
     return 0
-
-
-def _new_folder(config: config_lib.Config) -> pathlib.Path:
-    return pathlib.Path("runs") / f"{config.data.name}-{config.mix.method}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
 if __name__ == "__main__":

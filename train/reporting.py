@@ -21,6 +21,7 @@ class Report:
     def __init__(self, folder: pathlib.Path, config: Config, total_steps: int):
         (folder / "config.json").write_text(json.dumps(dataclasses.asdict(config), indent=2) + "\n")
         self._folder = folder
+        self._title = f"{config.data.name}, {config.mix.method}, alpha = {config.mix.alpha}, seed {config.seed}"
         self.rows: list[Row] = []
         self._bar = tqdm.tqdm(total=total_steps, unit="step", disable=not sys.stderr.isatty())
 
@@ -47,7 +48,7 @@ class Report:
     def close(self) -> None:
         """Draws the curves and prints the closing table."""
         self._bar.close()
-        draw_curves(self.rows, self._folder / "curves.png")
+        draw_curves(self.rows, self._title, self._folder / "curves.png")
         last = self.rows[-1]
         print(
             table(
@@ -69,7 +70,7 @@ def table(rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"{name.ljust(width)}  {value}" for name, value in rows)
 
 
-def draw_curves(rows: Sequence[Row], path: pathlib.Path) -> None:
+def draw_curves(rows: Sequence[Row], title: str, path: pathlib.Path) -> None:
     """Loss and test error by epoch."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -78,6 +79,7 @@ def draw_curves(rows: Sequence[Row], path: pathlib.Path) -> None:
     epochs = [row["epoch"] for row in rows]
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     FigureCanvasAgg(figure)
+    figure.suptitle(title, fontsize=10)
     losses, errors = figure.subplots(1, 2)
     losses.plot(epochs, [row["train_loss"] for row in rows], color="#0072B2", label="training, mixed labels")
     losses.plot(epochs, [row["test_nll"] for row in rows], color="#D55E00", linestyle="--", label="test, true labels")
