@@ -97,8 +97,8 @@ def transport(
         next: nobody is its own partner. "permute" matches consecutive groups of the batch
         with those of its permutation, as in the authors' code: a sample that meets itself
         keeps itself.
-      features: batch -> [n, ...], measured instead. No gradient flows
-        through what is measured.
+      features: batch -> [n, ...], measured instead. No gradient flows through what is
+        measured.
 
     Returns:
       Partner indices [n], int32: a permutation.

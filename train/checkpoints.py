@@ -1,23 +1,44 @@
-"""Saves and restores the state of a run."""
+"""Saves and restores the state of a run, in all processes together."""
 
 import pathlib
+from typing import Any
 
 import jax
 from orbax import checkpoint
 
+from train import parallel
 from train.steps import TrainState
 
-
-def save(folder: pathlib.Path, state: TrainState) -> pathlib.Path:
-    """Writes a state to <folder>/<step>, and returns that path once it is on disk."""
-    path = folder.resolve() / str(int(state.step))
-    with checkpoint.StandardCheckpointer() as checkpointer:
-        checkpointer.save(path, state._asdict())
-    return path
+Losses = list[float]
 
 
-def restore(path: pathlib.Path, like: TrainState) -> TrainState:
-    """Reads a state with the shapes, dtypes and placement of another."""
-    abstract = jax.tree.map(checkpoint.utils.to_shape_dtype_struct, like._asdict())
-    with checkpoint.StandardCheckpointer() as checkpointer:
-        return TrainState(**checkpointer.restore(path.resolve(), abstract))
+class Checkpoints:
+    """The checkpoints of a run, in <folder>/<step>; the newest two are kept."""
+
+    def __init__(self, folder: pathlib.Path):
+        options = checkpoint.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False)
+        self._manager = checkpoint.CheckpointManager(folder.resolve(), options=options)
+
+    def save(self, state: TrainState, losses: Losses) -> None:
+        """Writes a state and the losses of its epoch so far; returns once they are on disk."""
+        arguments = checkpoint.args.Composite(
+            state=checkpoint.args.StandardSave(parallel.to_global(state)._asdict()),
+            losses=checkpoint.args.JsonSave(losses),
+        )
+        self._manager.save(int(state.step), args=arguments)
+
+    def restore(self, like: TrainState) -> tuple[TrainState, Losses] | None:
+        """The newest state, with shapes, dtypes and placement of another, and its losses; None without one."""
+        step = self._manager.latest_step()
+        if step is None:
+            return None
+        abstract = jax.tree.map(checkpoint.utils.to_shape_dtype_struct, parallel.to_global(like)._asdict())
+        arguments = checkpoint.args.Composite(
+            state=checkpoint.args.StandardRestore(abstract), losses=checkpoint.args.JsonRestore()
+        )
+        restored: Any = self._manager.restore(step, args=arguments)
+        return parallel.to_local(TrainState(**restored.state)), restored.losses
+
+    def close(self) -> None:
+        """Waits for what is still being done."""
+        self._manager.close()

@@ -1,16 +1,9 @@
-"""The configuration of a run, and how it is read from files and flags."""
+"""The configuration of a run: plain dataclasses, each field with its description."""
 
 from collections.abc import Iterator, Sequence
 import dataclasses
 import difflib
-import importlib.util
-import pathlib
 from typing import Any
-
-from absl import flags
-from ml_collections import config_flags
-
-CONFIGS = pathlib.Path(__file__).parent / "configs"
 
 
 class UsageError(Exception):
@@ -25,16 +18,30 @@ def _field(default: Any, doc: str) -> Any:
 class Data:
     """What is learnt from."""
 
-    name: str = _field("digits", "data set")
-    batch_size: int = _field(128, "samples per step, over all devices")
+    name: str = _field("digits", "data set (python -m train.prepare --help lists those of tfds)")
+    batch_size: int = _field(128, "samples per step, over all devices of all processes")
+    num_train: int = _field(0, "size of a class-balanced subset to train on; 0 takes all")
+    num_validation: int = _field(0, "samples held out of the training split, measured after each epoch")
+    subset_seed: int = _field(0, "of the choice of these two")
+    augmentation: str = _field("", "of training images, in this order: pad_crop, flip, random_resized_crop")
+    image_size: int = _field(224, "imagenet2012: side of the images in pixels")
+    mean: tuple[float, ...] = _field((), "per channel, of pixels in [0, 1]; () measures the training split")
+    std: tuple[float, ...] = _field((), "likewise; give both or neither")
+    data_dir: str = _field("", "tfds: where prepared data lie; its default where empty")
+    manual_dir: str = _field("", "tfds: folder of original files, to prepare from without a network")
+    num_threads: int = _field(16, "imagenet2012: threads of each process that decode")
 
 
 @dataclasses.dataclass
 class Model:
     """What is trained."""
 
-    name: str = _field("cnn", "architecture")
-    width: int = _field(32, "channels of the first layer")
+    name: str = _field("cnn", "mlp, cnn, preact_resnet18, wrn, resnet50 or vit")
+    width: int = _field(0, "units, channels of the first layer, k of WRN-n-k, or embedding size; 0: the model's own")
+    depth: int = _field(0, "layers of mlp, n of WRN-n-k, blocks of vit; 0: the model's own")
+    patch_size: int = _field(4, "vit: side of the patches in pixels")
+    final_norm: bool = _field(True, "preact_resnet18, wrn: normalisation and ReLU before the pooling")
+    dtype: str = _field("float32", "what is computed in: float32 or bfloat16; parameters are float32")
 
 
 @dataclasses.dataclass
@@ -43,18 +50,25 @@ class Mix:
 
     method: str = _field("kmixup", "erm (none), mixup, cutmix or kmixup")
     alpha: float = _field(1.0, "concentration of the ratio's Beta, > 0")
+    final_alpha: float = _field(0.0, "what alpha changes to, linearly over the mixed epochs; 0 keeps it")
     k: int = _field(8, "kmixup: size of the groups; divides the batch of one device at least twice")
     solver: str = _field("sinkhorn", "kmixup: sinkhorn or exact")
     probability: float = _field(1.0, "chance of a sample to be mixed at all")
     shared: bool = _field(False, "one ratio and mask for the whole batch of a device")
+    clean_epochs: int = _field(0, "last epochs, which mix nothing")
 
 
 @dataclasses.dataclass
 class Optimizer:
-    """Adam with decoupled weight decay, its rate warmed up over one epoch and then a cosine to 0."""
+    """How the parameters follow the gradient."""
 
+    name: str = _field("adamw", "adamw, or sgd with momentum and coupled weight decay")
     learning_rate: float = _field(3e-3, "peak learning rate")
-    weight_decay: float = _field(1e-4, "decoupled weight decay")
+    weight_decay: float = _field(1e-4, "of all parameters")
+    momentum: float = _field(0.9, "sgd: momentum")
+    schedule: str = _field("cosine", "of the learning rate: cosine (to 0), steps or constant")
+    warmup_epochs: float = _field(1.0, "epochs in which the learning rate rises from 0, at most half of all")
+    milestones: tuple[int, ...] = _field((), "steps: epochs after which the learning rate is divided by 10")
 
 
 @dataclasses.dataclass
@@ -66,43 +80,22 @@ class Config:
     mix: Mix = dataclasses.field(default_factory=Mix)
     optimizer: Optimizer = dataclasses.field(default_factory=Optimizer)
     num_epochs: int = _field(40, "passes over the training data")
-    seed: int = _field(0, "of the parameters, the data order and the mixing")
+    seed: int = _field(0, "of the parameters, the data order, augmentation and mixing")
+    checkpoint_steps: int = _field(200, "steps between checkpoints; there is one at the end, too")
 
 
-def parse(argv: Sequence[str], usage: str) -> tuple[Config, pathlib.Path | None]:
-    """Reads --config, --config.<field> and --workdir.
+# Where things lie and how often they are saved determines nothing: these may change when a run is resumed.
+INCIDENTAL = ("data.data_dir", "data.manual_dir", "data.num_threads", "checkpoint_steps")
 
-    Args:
-      argv: the arguments without the program's name.
-      usage: what --help says before it lists the flags.
 
-    Returns:
-      The configuration, and the run folder where one was named.
-
-    Raises:
-      UsageError: if a flag, file, field or value is not known or not valid.
-      SystemExit: with code 0, after --help.
-    """
-    path = _config_path(argv)
-    config = _load(path)
-    if {"-h", "--help"} & set(argv):
-        print(_help(usage, path, config))
-        raise SystemExit(0)
-    fields = {f"config.{name}": None for name, _, _ in _leaves(config)}
-    for argument in argv:
-        name = argument.lstrip("-").split("=")[0]
-        if not argument.startswith("-") or "=" not in argument:
-            raise UsageError(f"cannot read {argument!r}: write flags as --name=value (see --help)")
-        known("flag", name, ["config", "workdir", *fields], prefix="--")
-    values = flags.FlagValues()
-    flags.DEFINE_string("workdir", None, "", flag_values=values)
-    overrides = [argument for argument in argv if not argument.lstrip("-").startswith("config=")]
-    config_flags.DEFINE_config_dataclass("config", config, "", flag_values=values, sys_argv=["train", *overrides])
-    try:
-        values(["train", *overrides])
-    except flags.Error as error:
-        raise UsageError(str(error)) from None
-    return values.config, pathlib.Path(values.workdir) if values.workdir else None
+def leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any, str]]:
+    """Name, value and description of every field."""
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from leaves(value, f"{prefix}{field.name}.")
+        else:
+            yield f"{prefix}{field.name}", value, field.metadata["doc"]
 
 
 def known(kind: str, name: str, names: Sequence[str], *, prefix: str = "") -> None:
@@ -111,52 +104,3 @@ def known(kind: str, name: str, names: Sequence[str], *, prefix: str = "") -> No
         nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
         advice = f"did you mean {prefix}{nearest[0]}?" if nearest else f"take one of {', '.join(names)}"
         raise UsageError(f"unknown {kind} {prefix}{name}: {advice}")
-
-
-def _config_path(argv: Sequence[str]) -> pathlib.Path:
-    named = [argument.split("=", 1)[1] for argument in argv if argument.lstrip("-").startswith("config=")]
-    return pathlib.Path(named[-1]) if named else CONFIGS / "digits.py"
-
-
-def _load(path: pathlib.Path) -> Config:
-    if not path.is_file():
-        shipped = sorted(str(CONFIGS.relative_to(CONFIGS.parents[1]) / file.name) for file in CONFIGS.glob("*.py"))
-        known("config", str(path), shipped)
-        raise UsageError(f"no config {path} in this folder: run from the root of the checkout")
-    spec = importlib.util.spec_from_file_location("run_config", path)
-    if spec is None or spec.loader is None:
-        raise UsageError(f"config {path} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-        config = module.get_config() if hasattr(module, "get_config") else None
-    except Exception as error:  # of the user's own file
-        raise UsageError(f"config {path}: {type(error).__name__}: {' '.join(str(error).split())}") from None
-    if not isinstance(config, Config):
-        raise UsageError(f"config {path} needs a function get_config() that returns a train.config.Config")
-    return config
-
-
-def _leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any, str]]:
-    """Name, value and description of every field."""
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        if dataclasses.is_dataclass(value):
-            yield from _leaves(value, f"{prefix}{field.name}.")
-        else:
-            yield f"{prefix}{field.name}", value, field.metadata["doc"]
-
-
-def _help(usage: str, path: pathlib.Path, config: Config) -> str:
-    lines = [
-        usage.strip(),
-        "",
-        "  --config=FILE      a Python file with get_config(), such as those in train/configs/",
-        "  --workdir=FOLDER   the run folder (a new one under runs/ unless given)",
-        "",
-        f"Fields of {path.name}, each to be changed by its flag:",
-        "",
-    ]
-    for name, value, doc in _leaves(config):
-        lines.append(f"  --config.{name}={value}".ljust(38) + f"  {doc}")
-    return "\n".join(lines)

@@ -1,46 +1,214 @@
-"""Data sets in memory, and the order in which a run goes through them."""
+"""Data sets, checked as they are loaded, and the order in which a run goes through them."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+import dataclasses
+import math
+from typing import NamedTuple, Protocol
 
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int
 import numpy as np
 
 from train import config as config_lib
+from train import sources, streams
+from train.config import UsageError
 
 
-class Split(NamedTuple):
-    """Samples and their classes; held on the devices during a run."""
+class Batch(NamedTuple):
+    """What a step is given: places in a split, and their samples where the device does not hold the split."""
 
-    images: UInt8[np.ndarray, "n h w c"]
+    indices: Int[np.ndarray, " n"]
+    inputs: np.ndarray | None = None
+    labels: np.ndarray | None = None
+
+
+class Split(Protocol):
+    """Samples and their classes."""
+
+    def __len__(self) -> int: ...
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one input."""
+
+    @property
+    def resident(self) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """Inputs and labels that the devices hold during a run; None where they come with each batch."""
+
+    def batches(self, order: Int[np.ndarray, "steps n"], *, epoch: int) -> Iterator[Batch]:
+        """The batches of these samples."""
+
+
+@dataclasses.dataclass(frozen=True)
+class InMemory:
+    """A split that the devices hold: uint8 images [n, h, w, c] or float32 rows [n, d], int32 labels [n]."""
+
+    inputs: np.ndarray
     labels: Int[np.ndarray, " n"]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one input."""
+        return self.inputs.shape[1:]
+
+    @property
+    def resident(self) -> tuple[np.ndarray, np.ndarray]:
+        """All of it."""
+        return self.inputs, self.labels
+
+    def batches(self, order: Int[np.ndarray, "steps n"], *, epoch: int) -> Iterator[Batch]:
+        """Only the places: the step gathers the samples."""
+        del epoch
+        return (Batch(indices) for indices in order)
+
+    def take(self, indices: Int[np.ndarray, " m"]) -> "InMemory":
+        """Some of the samples."""
+        return InMemory(self.inputs[indices], self.labels[indices])
+
+
+@dataclasses.dataclass(frozen=True)
+class Streamed:
+    """A split whose images are decoded on the host, by threads, and come with each batch."""
+
+    images: streams.Images
+    num_threads: int
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one input."""
+        return self.images.shape
+
+    @property
+    def resident(self) -> tuple[None, None]:
+        """Nothing."""
+        return None, None
+
+    def batches(self, order: Int[np.ndarray, "steps n"], *, epoch: int) -> Iterator[Batch]:
+        """The decoded samples; what is random about them follows from seed, epoch and place."""
+        for inputs, labels, indices in self.images.batches(order, epoch=epoch, num_threads=self.num_threads):
+            yield Batch(indices, inputs, labels)
 
 
 class Dataset(NamedTuple):
-    """A training and a test split, and what describes them."""
+    """The splits by name, train and test and perhaps validation, and what describes them."""
 
-    train: Split
-    test: Split
+    splits: dict[str, Split]
     num_classes: int
+    mean: Float[np.ndarray, " c"]
+    std: Float[np.ndarray, " c"]
 
 
-def load(config: config_lib.Data) -> Dataset:
-    """Loads a data set by name, checked: uint8 images, int32 labels below num_classes."""
-    sources = {"digits": _digits}
-    config_lib.known("data set", config.name, list(sources))
-    dataset = sources[config.name]()
-    for name, split in (("train", dataset.train), ("test", dataset.test)):
-        if split.images.dtype != np.uint8 or split.images.ndim != 4 or len(split.images) != len(split.labels):
-            raise ValueError(f"{config.name}/{name}: images {split.images.shape} of {split.images.dtype}")
-        if split.labels.min() < 0 or split.labels.max() >= dataset.num_classes:
-            raise ValueError(f"{config.name}/{name}: labels outside 0..{dataset.num_classes - 1}")
+def prepare(config: config_lib.Data) -> None:
+    """Prepares a data set of tfds where its original files are given and it is not prepared yet."""
+    if config.name in (*sources.RESIDENT, *sources.STREAMED):
+        sources.prepared(config)
+
+
+def load(config: config_lib.Data, *, seed: int = 0) -> Dataset:
+    """Loads a data set by name, splits it as configured and checks it.
+
+    Args:
+      config: which data set, and what of it.
+      seed: of the crops of streamed images.
+
+    Returns:
+      The data set.
+
+    Raises:
+      UsageError: if it is not known or not prepared, or cannot be split so.
+    """
+    names = [*sources.EMBEDDED, *sources.RESIDENT, *sources.STREAMED]
+    config_lib.known("data set", config.name, names)
+    dataset = _streamed(config, seed) if config.name in sources.STREAMED else _in_memory(config)
+    channels = dataset.splits["train"].shape[-1]
+    if {len(dataset.mean), len(dataset.std)} != {channels} or not np.all(dataset.std > 0):
+        raise UsageError(
+            f"data.mean={config.mean} and data.std={config.std}: give {channels} numbers each, std above 0, or neither"
+        )
     return dataset
 
 
-def statistics(split: Split) -> tuple[Float[np.ndarray, " c"], Float[np.ndarray, " c"]]:
-    """Mean and standard deviation of each channel, of pixels in [0, 1]."""
-    pixels = split.images.reshape(-1, split.images.shape[-1]) / 255
-    return pixels.mean(0).astype(np.float32), np.maximum(pixels.std(0), 1e-6).astype(np.float32)
+def _in_memory(config: config_lib.Data) -> Dataset:
+    source = sources.EMBEDDED.get(config.name)
+    raw = source() if source else sources.from_tfds(config)
+    splits = {name: InMemory(*arrays) for name, arrays in raw.splits.items()}
+    for name, split in splits.items():
+        check(f"{config.name}/{name}", split, raw.num_classes)
+    train = splits["train"]
+    if config.num_validation:
+        held_out, rest = stratified(train.labels, config.num_validation, seed=config.subset_seed)
+        splits["validation"], train = train.take(held_out), train.take(rest)
+    if config.num_train:
+        train = train.take(balanced(train.labels, config.num_train, seed=config.subset_seed))
+    splits["train"] = train
+    mean, std = (config.mean, config.std) if config.mean or config.std else statistics(train)
+    return Dataset(dict(splits), raw.num_classes, np.asarray(mean, np.float32), np.asarray(std, np.float32))
+
+
+def _streamed(config: config_lib.Data, seed: int) -> Dataset:
+    if config.num_train or config.num_validation:
+        raise UsageError(f"data.num_train and num_validation are for data sets held in memory, not {config.name}")
+    if not config.mean or not config.std:
+        raise UsageError(f"data.mean and data.std: {config.name} is not measured, give them")
+    if config.image_size < 1:
+        raise UsageError(f"data.image_size must be at least 1, got {config.image_size}")
+    images = streams.from_tfds(config, seed=seed)
+    splits: dict[str, Split] = {name: Streamed(split, max(1, config.num_threads)) for name, split in images.items()}
+    mean, std = np.asarray(config.mean, np.float32), np.asarray(config.std, np.float32)
+    return Dataset(splits, images["train"].num_classes, mean, std)
+
+
+def check(name: str, split: InMemory, num_classes: int) -> None:
+    """Raises a ValueError unless a split is what the step expects."""
+    inputs, labels = split.inputs, split.labels
+    images = inputs.dtype == np.uint8 and inputs.ndim == 4
+    rows = inputs.dtype == np.float32 and inputs.ndim == 2 and bool(np.isfinite(inputs).all())
+    if not (images or rows) or len(inputs) != len(labels) or not len(labels):
+        raise ValueError(f"{name}: {len(labels)} labels, inputs {inputs.shape} of {inputs.dtype}")
+    if labels.dtype != np.int32 or labels.ndim != 1 or labels.min() < 0 or labels.max() >= num_classes:
+        raise ValueError(f"{name}: labels {labels.shape} of {labels.dtype}, not int32 from 0 to {num_classes - 1}")
+
+
+def statistics(split: InMemory) -> tuple[Float[np.ndarray, " c"], Float[np.ndarray, " c"]]:
+    """Mean and standard deviation of each channel, images in [0, 1]."""
+    values = split.inputs.reshape(-1, split.inputs.shape[-1])
+    if values.dtype == np.uint8:  # by counts, which need no float copy of the images
+        levels = np.arange(256)[:, None] / 255
+        counts = np.stack([np.bincount(channel, minlength=256) for channel in values.T], axis=1)
+        mean = (levels * counts).sum(0) / len(values)
+        std = np.sqrt(((levels - mean) ** 2 * counts).sum(0) / len(values))
+    else:
+        mean, std = values.mean(0, dtype=np.float64), values.std(0, dtype=np.float64)
+    return mean.astype(np.float32), np.maximum(std, 1e-6).astype(np.float32)
+
+
+def balanced(labels: Int[np.ndarray, " n"], count: int, *, seed: int) -> Int[np.ndarray, " count"]:
+    """Places of count samples, equally many of each class, up to one."""
+    classes, sizes = np.unique(labels, return_counts=True)
+    wanted = count // len(classes) + (np.arange(len(classes)) < count % len(classes))
+    if count < len(classes) or np.any(wanted > sizes):
+        raise UsageError(
+            f"data.num_train={count}: take from {len(classes)} to {len(classes) * sizes.min()}, "
+            f"the smallest of {len(classes)} classes has {sizes.min()} samples"
+        )
+    order = np.random.default_rng(seed).permutation(len(labels))
+    return np.sort(np.concatenate([order[labels[order] == c][:k] for c, k in zip(classes, wanted, strict=True)]))
+
+
+def stratified(labels: Int[np.ndarray, " n"], count: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Places of count samples, each class in its proportion, and of the rest."""
+    from sklearn import model_selection
+
+    classes, n = len(np.unique(labels)), len(labels)
+    if not classes <= count <= n - classes:
+        raise UsageError(f"num_validation={count}: take from {classes} to {n - classes} of {n} samples")
+    rest, held_out = model_selection.train_test_split(np.arange(n), test_size=count, stratify=labels, random_state=seed)
+    return np.sort(held_out), np.sort(rest)
 
 
 def epoch_order(n: int, batch_size: int, *, seed: int, epoch: int) -> Int[np.ndarray, "steps batch"]:
@@ -52,21 +220,7 @@ def epoch_order(n: int, batch_size: int, *, seed: int, epoch: int) -> Int[np.nda
     return order[: n // batch_size * batch_size].reshape(-1, batch_size)
 
 
-def padded_batches(n: int, batch_size: int) -> Iterator[tuple[Int[np.ndarray, " batch"], Float[np.ndarray, " batch"]]]:
-    """All samples in batches of equal size: their indices, and weights of 0 for what fills up the last."""
-    for start in range(0, n, batch_size):
-        index = np.arange(start, start + batch_size, dtype=np.int32)
-        yield np.minimum(index, n - 1), (index < n).astype(np.float32)
-
-
-def _digits() -> Dataset:
-    """1,797 digits of 8 x 8 in 17 shades of gray; a fifth is the test split, class-balanced, fixed."""
-    from sklearn import datasets, model_selection
-
-    images, labels = datasets.load_digits(return_X_y=True)
-    images = np.round(images.reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8)
-    train, test = model_selection.train_test_split(
-        np.arange(len(labels)), test_size=0.2, stratify=labels, random_state=0
-    )
-    labels = labels.astype(np.int32)
-    return Dataset(Split(images[train], labels[train]), Split(images[test], labels[test]), num_classes=10)
+def padded_order(n: int, batch_size: int) -> tuple[Int[np.ndarray, "steps batch"], Float[np.ndarray, "steps batch"]]:
+    """All samples in batches of equal size: their places, and weights of 0 for what fills up the last."""
+    index = np.arange(math.ceil(n / batch_size) * batch_size, dtype=np.int32).reshape(-1, batch_size)
+    return np.minimum(index, n - 1), (index < n).astype(np.float32)

@@ -1,5 +1,7 @@
 """A run from top to bottom: data, model, state, steps, log, checkpoint, evaluation."""
 
+from collections.abc import Callable
+import dataclasses
 import functools
 import math
 import pathlib
@@ -8,19 +10,21 @@ import time
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from jaxmix.evaluation import calibration
-from train import checkpoints, data, models, objectives, parallel, reporting, steps
-from train.config import Config, Mix, UsageError
+from train import augmentation, checkpoints, checks, data, models, objectives, optimizers, parallel, reporting, steps
+from train.config import Config, UsageError
 
 
 def train_and_evaluate(config: Config, workdir: pathlib.Path) -> steps.TrainState:
     """Trains and evaluates as configured, and leaves a run folder.
 
+    A run that was stopped in this folder goes on from its last checkpoint, and ends as if it
+    had never been stopped.
+
     Args:
       config: everything that determines the run.
-      workdir: the run folder, made here; it must not exist or be empty.
+      workdir: the run folder, the same for all processes; made here, or of the same run.
 
     Returns:
       The final state.
@@ -29,117 +33,128 @@ def train_and_evaluate(config: Config, workdir: pathlib.Path) -> steps.TrainStat
       UsageError: if the configuration cannot run, before anything is compiled; if the loss
         is no longer finite at the end of an epoch.
     """
-    dataset = data.load(config.data)
-    model = models.build(config.model, dataset.num_classes)
-    batch_size, n = config.data.batch_size, len(dataset.train.labels)
-    _check(config, n, dataset.train.images.shape[1:], dataset.num_classes)
-    objective = objectives.build(config.mix)
-    _make_folder(workdir)
-
-    steps_per_epoch = n // batch_size
+    parallel.in_leader(functools.partial(data.prepare, config.data))
+    dataset = parallel.in_all(functools.partial(data.load, config.data, seed=config.seed))
+    train_split = dataset.splits["train"]
+    checks.check(config, dataset, devices=jax.device_count())
+    batch_size, mixed_epochs = config.data.batch_size, config.num_epochs - config.mix.clean_epochs
+    steps_per_epoch = len(train_split) // batch_size
     total_steps = config.num_epochs * steps_per_epoch
-    schedule = optax.warmup_cosine_decay_schedule(
-        0.0, config.optimizer.learning_rate, min(steps_per_epoch, total_steps - 1), total_steps
-    )
-    optimizer = optax.adamw(schedule, weight_decay=config.optimizer.weight_decay)
-    init_rng, step_rng = jax.random.split(jax.random.key(config.seed))
-    sample = jnp.zeros((1, *dataset.train.images.shape[1:]), jnp.float32)
-    state = parallel.place(jax.jit(functools.partial(steps.init, model, optimizer))(sample, init_rng))
 
-    mean, std = data.statistics(dataset.train)
-    train_split, test_split, step_rng = parallel.place(
-        (steps.Samples(*dataset.train, mean, std), steps.Samples(*dataset.test, mean, std), step_rng)
+    model = models.build(config.model, train_split.shape, dataset.num_classes)
+    augment = augmentation.build(config.data.augmentation, train_split.shape, cropped=train_split.resident[0] is None)
+    learning_rate = optimizers.schedule(config.optimizer, steps_per_epoch=steps_per_epoch, num_epochs=config.num_epochs)
+    optimizer = optimizers.build(config.optimizer, learning_rate)
+    init = functools.partial(steps.init, model, optimizer)
+    init_rng, step_rng = jax.random.split(jax.random.key(config.seed))
+    sample = jnp.zeros((1, *train_split.shape), jnp.float32)
+    checks.fits(init, sample, init_rng, what="config.model")
+    parallel.in_leader(functools.partial(reporting.open_folder, workdir, config))
+    parallel.in_all(functools.partial(reporting.sees_folder, workdir))
+
+    state, step_rng = parallel.place((jax.jit(init)(sample, init_rng), step_rng))
+    samples = {
+        name: parallel.place(steps.Samples(*split.resident, dataset.mean, dataset.std))
+        for name, split in dataset.splits.items()
+    }
+    saved = checkpoints.Checkpoints(workdir / "checkpoints")
+    losses: list[float] = []
+    if restored := saved.restore(state):
+        state, losses = restored
+    step = parallel.agreed(int(state.step), "the step to go on at")
+    if 0 < step < total_steps and parallel.leads():
+        print(f"going on at step {step} of {total_steps} in {workdir}", flush=True)
+
+    step_of = functools.partial(
+        steps.train_step,
+        model=model,
+        augment=augment,
+        optimizer=optimizer,
+        num_classes=dataset.num_classes,
+        axis_name=parallel.AXIS,
     )
-    train_step = parallel.train_step(
-        functools.partial(
-            steps.train_step,
-            model=model,
-            objective=objective,
-            optimizer=optimizer,
-            num_classes=dataset.num_classes,
-            axis_name=parallel.AXIS,
+    mixed, clean = (
+        parallel.train_step(functools.partial(step_of, objective=objectives.build(mix, num_steps=mixed_steps)))
+        for mix, mixed_steps in (
+            (config.mix, mixed_epochs * steps_per_epoch),
+            (dataclasses.replace(config.mix, method="erm"), 0),
         )
     )
     eval_step = parallel.eval_step(functools.partial(steps.eval_step, model=model, axis_name=parallel.AXIS))
 
-    report = reporting.Report(workdir, config, total_steps)
-    for epoch in range(config.num_epochs):
-        losses: list[float] = []
+    watched = "validation" if "validation" in dataset.splits else "test"
+    report = reporting.Report(workdir, config, step=step, total_steps=total_steps, leads=parallel.leads())
+    for epoch in range(step // steps_per_epoch, config.num_epochs):
+        train_step = mixed if epoch < mixed_epochs else clean
+        order = parallel.share(data.epoch_order(len(train_split), batch_size, seed=config.seed, epoch=epoch))
+        read_at: list[float] = [time.perf_counter()]
         pending: dict[str, jax.Array] = {}
-        started, timed_steps = time.perf_counter(), steps_per_epoch
-        for indices in data.epoch_order(n, batch_size, seed=config.seed, epoch=epoch):
-            state, metrics = train_step(state, train_split, parallel.split(indices), step_rng)
+        for batch in train_split.batches(order[step % steps_per_epoch :], epoch=epoch):
+            if step == 0 and parallel.leads() and len(train_split.shape) == 3:
+                report.inputs(*_first_inputs(config, samples["train"], batch, step_rng, augment, dataset.num_classes))
+            state, metrics = train_step(state, samples["train"], parallel.split(batch), step_rng)
             if pending:  # the step before, read while this one runs
-                losses.append(report.step(pending))
-            elif epoch == 0 and steps_per_epoch > 1:  # compilation is not timed
-                jax.block_until_ready(state)
-                started, timed_steps = time.perf_counter(), steps_per_epoch - 1
-            pending = metrics
-        losses.append(report.step(pending))
-        if not math.isfinite(sum(losses)):
+                losses.append(report.step(step, pending))
+                read_at.append(time.perf_counter())
+            step, pending = step + 1, metrics
+            if step % config.checkpoint_steps == 0 and step % steps_per_epoch:
+                losses.append(report.step(step, pending))
+                read_at.append(time.perf_counter())
+                pending = {}
+                saved.save(state, losses)
+        losses.append(report.step(step, pending))
+        read_at.append(time.perf_counter())
+        if len(read_at) > 2:
+            del read_at[0]  # the first step may have been compiled
+        row = {
+            "epoch": epoch + 1,
+            "step": step,
+            "train_loss": sum(losses) / len(losses),
+            "learning_rate": float(learning_rate(step - 1)),
+            "images_per_second": (len(read_at) - 1) * batch_size / (read_at[-1] - read_at[0]),
+        }
+        for name in dict.fromkeys((watched, "test") if epoch + 1 == config.num_epochs else (watched,)):
+            row |= evaluate(eval_step, state, samples[name], dataset.splits[name], batch_size, name=name)
+        if not all(map(math.isfinite, row.values())):
             raise UsageError(
                 f"training diverged in epoch {epoch + 1}, its loss is no longer finite: "
                 f"lower optimizer.learning_rate, now {config.optimizer.learning_rate}"
             )
-        row = {
-            "epoch": epoch + 1,
-            "step": (epoch + 1) * steps_per_epoch,
-            "train_loss": sum(losses) / len(losses),
-            "images_per_second": timed_steps * batch_size / (time.perf_counter() - started),
-        }
-        report.epoch(row | evaluate(eval_step, state, test_split, batch_size))
-    checkpoints.save(workdir / "checkpoints", state)
-    report.close()
+        report.epoch(row, watched=watched)
+        losses = []
+        if step % config.checkpoint_steps == 0 or step == total_steps:
+            saved.save(state, losses)
+    saved.close()
+    report.close(watched=watched)
     return state
 
 
-def evaluate(eval_step, state: steps.TrainState, split: steps.Samples, batch_size: int) -> dict[str, float]:
-    """Measures the whole split: the same numbers for any batch size and device count."""
-    batches = data.padded_batches(len(split.labels), batch_size)
+def evaluate(
+    eval_step: Callable,
+    state: steps.TrainState,
+    samples: steps.Samples,
+    split: data.Split,
+    batch_size: int,
+    *,
+    name: str,
+) -> dict[str, float]:
+    """Measures a whole split: the same numbers for any batch size and device count."""
+    order, weights = map(parallel.share, data.padded_order(len(split), batch_size))
     sums: list[steps.Sums] = [
-        jax.device_get(eval_step(state, split, parallel.split(indices), parallel.split(weights)))
-        for indices, weights in batches
+        jax.device_get(eval_step(state, samples, parallel.split(batch), parallel.split(weight)))
+        for batch, weight in zip(split.batches(order, epoch=0), weights, strict=True)
     ]
-    total = jax.tree.map(lambda *parts: np.sum(parts, axis=0, dtype=np.float64), *sums)
+    summed = jax.tree.map(lambda *parts: np.sum(parts, axis=0, dtype=np.float64), *sums)
     return {
-        "test_accuracy": float(total.correct / total.total),
-        "test_nll": float(total.nll / total.total),
-        "test_ece": float(calibration.expected_calibration_error(total.bins)),
+        f"{name}_accuracy": float(summed.correct / summed.total),
+        f"{name}_nll": float(summed.nll / summed.total),
+        f"{name}_ece": float(calibration.expected_calibration_error(summed.bins)),
     }
 
 
-def _check(config: Config, n: int, image_shape: tuple[int, ...], num_classes: int) -> None:
-    """Checks sizes against one another, the mixing by tracing it on the shapes that a device gets."""
-    batch_size, devices = config.data.batch_size, jax.device_count()
-    if config.num_epochs < 1:
-        raise UsageError(f"num_epochs must be at least 1, got {config.num_epochs}")
-    if not 0 <= config.seed < 2**32:
-        raise UsageError(f"seed must be from 0 to {2**32 - 1}, got {config.seed}")
-    if not 0 < config.optimizer.learning_rate < math.inf or not 0 <= config.optimizer.weight_decay < math.inf:
-        raise UsageError(f"learning_rate must be > 0, weight_decay >= 0, and both finite, got {config.optimizer}")
-    if not devices <= batch_size <= n or batch_size % devices:
-        raise UsageError(
-            f"data.batch_size={batch_size} does not fit {devices} devices and {n} training samples: "
-            f"take a multiple of {devices} from {devices} to {n // devices * devices}"
-        )
-    per_device = batch_size // devices
-    try:
-        _trace_mixing(config.mix, per_device, image_shape, num_classes)
-    except (TypeError, ValueError) as error:
-        where = f" (each of {devices} devices mixes {per_device} of {batch_size} samples)" if devices > 1 else ""
-        raise UsageError(f"config.mix: {error}{where}") from None
-
-
-def _trace_mixing(config: Mix, n: int, image_shape: tuple[int, ...], num_classes: int) -> None:
-    batch = jax.ShapeDtypeStruct((n, *image_shape), jnp.float32)
-    labels = jax.ShapeDtypeStruct((n, num_classes), jnp.float32)
-    jax.eval_shape(objectives.mix_fn(config), batch, labels, jax.random.key(0))
-
-
-def _make_folder(workdir: pathlib.Path) -> None:
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        if any(workdir.iterdir()):
-            raise UsageError(f"run folder {workdir} holds a run already: name another by --workdir, or delete it")
-    except OSError as error:
-        raise UsageError(f"cannot write the run folder {workdir}: {error.strerror}") from None
+def _first_inputs(config, samples, batch, rng, augment, num_classes) -> tuple[np.ndarray, np.ndarray]:
+    """What the first step shows to device 0."""
+    mine = jax.tree.map(lambda leaf: leaf[0], parallel.split(batch))
+    mix = objectives.mix_fn(config.mix, config.mix.alpha)
+    show = functools.partial(steps.first_inputs, augment=augment, mix=mix, num_classes=num_classes)
+    return jax.device_get(jax.jit(show)(samples, mine, rng))

@@ -1,9 +1,12 @@
-"""Trains a network with mixed samples, on every local device.
+"""Trains a network with mixed samples, on every device of every process.
 
 Usage: python -m train.main [--config=FILE] [--config.FIELD=VALUE ...] [--workdir=FOLDER]
 
 Without flags: a small network on scikit-learn's digits with k-mixup, in under a minute on
-two CPU cores. It leaves a run folder: config.json, metrics.jsonl, checkpoints/, curves.png.
+two CPU cores. It leaves a run folder: config.json, environment.json, inputs.png (what the
+network sees first), metrics.jsonl, events/ for TensorBoard, checkpoints/, curves.png. Started
+again with the same --workdir, a stopped run goes on from its last checkpoint and ends as if
+it had never been stopped.
 """
 
 from collections.abc import Sequence
@@ -15,18 +18,24 @@ import time
 def main(argv: Sequence[str]) -> int:
     """Runs the program, and returns its exit code: 0, or 2 for a mistake in the arguments."""
     try:
-        from train import config as config_lib
+        from train import cli
+        from train.config import UsageError
     except ModuleNotFoundError as error:
         print(f"train.main: {error.name} is missing: pip install -e '.[train]' -c constraints.txt", file=sys.stderr)
         return 2
     try:
-        config, workdir = config_lib.parse(argv, __doc__ or "")
-        from train import loop  # after --help and usage errors, which need no JAX
+        arguments = cli.parse(argv, __doc__ or "")
+        from train import loop, parallel  # after --help and usage errors, which need no JAX
 
-        started = time.strftime("%Y%m%d-%H%M%S")
-        folder = workdir or pathlib.Path("runs") / f"{config.data.name}-{config.mix.method}-{started}"
-        loop.train_and_evaluate(config, folder)
-    except config_lib.UsageError as error:
+        config, workdir = arguments.config, arguments.workdir
+        parallel.join(arguments.distributed, arguments.coordinator, arguments.num_processes, arguments.process_id)
+        if workdir is None:
+            if parallel.num_processes() > 1:
+                raise UsageError("several processes need one run folder: name it by --workdir")
+            started = time.strftime("%Y%m%d-%H%M%S")
+            workdir = pathlib.Path("runs") / f"{config.data.name}-{config.mix.method}-{started}"
+        loop.train_and_evaluate(config, workdir)
+    except UsageError as error:
         print(f"train.main: {error}", file=sys.stderr)
         return 2
     return 0

@@ -1,4 +1,4 @@
-"""What is minimised: objective(model, batch, labels, rng) -> (loss, metrics)."""
+"""What is minimised: objective(model, batch, labels, rng, step) -> (loss, metrics)."""
 
 from collections.abc import Callable
 import functools
@@ -12,7 +12,7 @@ import jaxmix
 from jaxmix import MixFn
 from train import config as config_lib
 
-Objective = Callable[[Any, Array, Array, Array], tuple[Array, dict[str, Array]]]
+Objective = Callable[[Any, Array, Array, Array, Array], tuple[Array, dict[str, Array]]]
 
 
 def identity(batch, labels, rng):
@@ -29,7 +29,9 @@ class Slots(NamedTuple):
     logits: MixFn = identity
 
 
-def cross_entropy(model, batch: Array, labels: Array, rng: Array, *, mix: Slots) -> tuple[Array, dict[str, Array]]:
+def cross_entropy(
+    model: Any, batch: Array, labels: Array, rng: Array, step: Array, *, mix: Callable[[Array], Slots]
+) -> tuple[Array, dict[str, Array]]:
     """Mean cross-entropy of mixed labels.
 
     Args:
@@ -37,28 +39,39 @@ def cross_entropy(model, batch: Array, labels: Array, rng: Array, *, mix: Slots)
       batch: normalised inputs [n, ...].
       labels: one-hot [n, classes].
       rng: a JAX key.
-      mix: what is mixed where.
+      step: the number of steps taken before.
+      mix: what is mixed where, at a step.
 
     Returns:
       The loss, and the metrics to log.
     """
     input_rng, embedding_rng, logit_rng = jax.random.split(rng, 3)
-    batch, labels = mix.inputs(batch, labels, input_rng)
+    slots = mix(step)
+    batch, labels = slots.inputs(batch, labels, input_rng)
     embedding = model.pool(model.features(batch, train=True))
-    embedding, labels = mix.embeddings(embedding, labels, embedding_rng)
-    logits, labels = mix.logits(model.classify(embedding), labels, logit_rng)
+    embedding, labels = slots.embeddings(embedding, labels, embedding_rng)
+    logits, labels = slots.logits(model.classify(embedding), labels, logit_rng)
     loss = optax.softmax_cross_entropy(logits.astype(labels.dtype), labels).mean()
     return loss, {"loss": loss}
 
 
-def build(config: config_lib.Mix) -> Objective:
-    """Builds the objective that a configuration describes."""
-    return functools.partial(cross_entropy, mix=Slots(inputs=mix_fn(config)))
+def build(config: config_lib.Mix, *, num_steps: int) -> Objective:
+    """Builds the objective that a configuration describes, for a number of mixed steps."""
+    return functools.partial(
+        cross_entropy, mix=lambda step: Slots(inputs=mix_fn(config, alpha_at(config, num_steps, step)))
+    )
 
 
-def mix_fn(config: config_lib.Mix) -> MixFn:
+def alpha_at(config: config_lib.Mix, num_steps: int, step: Any) -> Any:
+    """The alpha of a step: linear in it, or the plain number that a configuration fixes."""
+    if not config.final_alpha:
+        return config.alpha
+    return optax.linear_schedule(config.alpha, config.final_alpha, max(num_steps, 1))(step)
+
+
+def mix_fn(config: config_lib.Mix, alpha: Any) -> MixFn:
     """Builds the MixFn that a configuration describes; a bad value raises as jaxmix does."""
-    common: dict[str, Any] = {"alpha": config.alpha, "shared": config.shared}
+    common: dict[str, Any] = {"alpha": alpha, "shared": config.shared}
     transport: dict[str, Any] = {"k": config.k, "solver": config.solver}
     methods: dict[str, MixFn] = {
         "erm": identity,

@@ -1,30 +1,126 @@
-"""The devices: the only pmap, and how state and data are placed for it."""
+"""The devices and processes: the only pmap, and how state and data are placed for it."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+import os
+from typing import Any, TypeVar
 
 import jax
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 import numpy as np
 
+from train.config import UsageError
+
 AXIS = "devices"
+
+Tree = TypeVar("Tree")
+Result = TypeVar("Result")
+
+
+def names_cluster(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether this process was started as one of several by SLURM or on a TPU pod."""
+    step = "SLURM_STEP_NODELIST" in environment  # set by srun, not by an allocation alone
+    return (step and int(environment.get("SLURM_NTASKS", "1")) > 1) or "," in environment.get(
+        "TPU_WORKER_HOSTNAMES", ""
+    )
+
+
+def join(distributed: bool, coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
+    """Joins the other processes, before anything else asks JAX for devices; alone, does nothing.
+
+    Args:
+      distributed: whether JAX is to find the cluster by itself.
+      coordinator: host:port of process 0; with it the next two.
+      num_processes: how many there are.
+      process_id: which of them this is.
+    """
+    if not (coordinator or distributed or names_cluster()):
+        return
+    jax.config.update("jax_enable_preemption_service", False)  # it would swallow SIGTERM
+    try:
+        jax.distributed.initialize(coordinator, num_processes, process_id)
+    except (ValueError, RuntimeError) as error:
+        raise UsageError(f"cannot join the other processes: {' '.join(str(error).split())}") from None
+
+
+def num_processes() -> int:
+    """How many processes share the run."""
+    return jax.process_count()
+
+
+def leads() -> bool:
+    """Whether this is the process that writes and reports."""
+    return jax.process_index() == 0
+
+
+def in_all(action: Callable[[], Result]) -> Result:
+    """Runs an action in every process, and returns its result; where it fails in one, all of them end."""
+    failure: Exception | None = None
+    try:
+        result = action()
+    except Exception as error:  # whatever it is, the others must hear of it
+        failure = error
+    if jax.process_count() > 1 and not multihost_utils.process_allgather(np.int32(failure is None)).all():
+        raise failure or UsageError("stopped, as another process did; its message says why")
+    if failure:
+        raise failure
+    return result
+
+
+def agreed(value: int, what: str) -> int:
+    """The value, which all processes have; a UsageError where they differ."""
+    if jax.process_count() > 1:
+        values = multihost_utils.process_allgather(np.int32(value)).tolist()
+        if len(set(values)) > 1:
+            raise UsageError(f"processes differ in {what}, {values}: is the run folder on storage that they share?")
+    return value
+
+
+def in_leader(action: Callable[[], None]) -> None:
+    """Runs an action in the leading process only; the others wait for it, and end where it fails."""
+    in_all(lambda: action() if leads() else None)
 
 
 def train_step(step: Callable) -> Callable:
-    """Maps step(state, data, indices, rng) over the devices' axis of indices; the state is donated."""
+    """Maps step(state, samples, batch, rng) over the devices' axis of batch; the state is donated."""
     return jax.pmap(step, axis_name=AXIS, in_axes=(None, None, 0, None), out_axes=None, donate_argnums=0)
 
 
 def eval_step(step: Callable) -> Callable:
-    """Maps step(state, data, indices, weights) over the devices' axis of indices and weights."""
+    """Maps step(state, samples, batch, weights) over the devices' axis of batch and weights."""
     return jax.pmap(step, axis_name=AXIS, in_axes=(None, None, 0, 0), out_axes=None)
 
 
-def place(tree: Any) -> Any:
+def place(tree: Tree) -> Tree:
     """Puts a copy on every local device, once; unplaced arguments would be copied at every step."""
-    return jax.device_put(tree, NamedSharding(Mesh(np.array(jax.local_devices()), (AXIS,)), PartitionSpec()))
+    return jax.device_put(tree, _replicated(jax.local_devices()))
 
 
-def split(batch: np.ndarray) -> np.ndarray:
-    """[batch, ...] -> [local devices, batch of a device, ...]."""
-    return batch.reshape(jax.local_device_count(), -1, *batch.shape[1:])
+def share(order: np.ndarray) -> np.ndarray:
+    """This process's part of every batch: [steps, batch] -> [steps, batch of a process]."""
+    return np.split(order, jax.process_count(), axis=1)[jax.process_index()]
+
+
+def split(batch: Tree) -> Tree:
+    """Gives each local device its part: [batch of a process, ...] -> [local devices, batch of a device, ...]."""
+    devices = jax.local_device_count()
+    return jax.tree.map(lambda leaf: leaf.reshape(devices, -1, *leaf.shape[1:]), batch)
+
+
+def to_global(tree: Tree) -> Tree:
+    """The same copies as arrays on the devices of all processes, which orbax wants."""
+    return jax.tree.map(lambda leaf: _rewrap(leaf, _replicated(jax.devices())), tree)
+
+
+def to_local(tree: Tree) -> Tree:
+    """The same copies as arrays on the devices of this process, which pmap wants."""
+    return jax.tree.map(lambda leaf: _rewrap(leaf, _replicated(jax.local_devices())), tree)
+
+
+def _replicated(devices: list[Any]) -> NamedSharding:
+    return NamedSharding(Mesh(np.array(devices), (AXIS,)), PartitionSpec())
+
+
+def _rewrap(leaf: jax.Array, sharding: NamedSharding) -> jax.Array:
+    copies = [shard.data for shard in leaf.addressable_shards]
+    return jax.make_array_from_single_device_arrays(leaf.shape, sharding, copies)

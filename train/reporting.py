@@ -1,66 +1,165 @@
-"""What a run says and leaves: progress, metrics.jsonl, curves.png, the closing table."""
+"""What a run says and leaves: its folder, progress, metrics.jsonl, TensorBoard events, figures, the closing table."""
 
 from collections.abc import Iterable, Mapping, Sequence
 import dataclasses
+from importlib import metadata
 import json
+import os
 import pathlib
+import platform
+import re
 import statistics
 import sys
 from typing import Any
 
+import jax
+import numpy as np
 import tqdm
 
-from train.config import Config
+from train import figures
+from train.config import INCIDENTAL, Config, UsageError
 
 Row = dict[str, Any]
 
 
+def open_folder(folder: pathlib.Path, config: Config) -> None:
+    """Makes the folder of a new run, or checks that the run in it is the one to go on with."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        written = folder / "config.json"
+        if written.exists():
+            _same_run(folder, json.loads(written.read_text()), dataclasses.asdict(config))
+        elif any(path.name != "environment.json" and path.suffix != ".partial" for path in folder.iterdir()):
+            raise UsageError(f"{folder} holds something else than a run: name another folder by --workdir")
+        _write(folder / "environment.json", _environment())
+        _write(written, dataclasses.asdict(config))  # last: it marks the folder as a run's
+    except OSError as error:
+        raise UsageError(f"cannot write the run folder {folder}: {error.strerror}") from None
+
+
+def sees_folder(folder: pathlib.Path) -> None:
+    """Raises a UsageError in a process that does not see what the leading one has written."""
+    if not (folder / "config.json").exists():
+        raise UsageError(f"{folder} is not the run folder of all processes: name one on storage that they share")
+
+
+def _same_run(folder: pathlib.Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    before, now = _flat(old), _flat(json.loads(json.dumps(new)))
+    changed = [name for name in now if name not in INCIDENTAL and before.get(name) != now[name]]
+    if changed:
+        difference = ", ".join(f"{name}={before.get(name)} there and {now[name]} here" for name in changed)
+        raise UsageError(f"{folder} holds another run, with {difference}: name another folder by --workdir")
+    devices = json.loads((folder / "environment.json").read_text())["devices"]
+    if devices != _environment()["devices"]:
+        print(f"this run was on {devices}; partners depend on that, so it ends otherwise than it would have there")
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"a": {"b": 1}} -> {"a.b": 1}."""
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return flat
+
+
+def _write(path: pathlib.Path, content: Any) -> None:
+    """All or nothing."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(content, indent=2) + "\n")
+    os.replace(partial, path)
+
+
+def _environment() -> dict[str, str]:
+    packages = ("jax", "jaxlib", "flax", "optax", "ott-jax", "orbax-checkpoint")
+    versions = {name: metadata.version(name) for name in packages}
+    devices = f"{jax.device_count()} x {jax.devices()[0].device_kind}, {jax.process_count()} process(es)"
+    return {"python": platform.python_version(), **versions, "devices": devices}
+
+
 class Report:
-    """A run folder being written, and the progress of the run."""
+    """A run folder being written, and the progress of the run; silent in all processes but the leading one."""
 
-    def __init__(self, folder: pathlib.Path, config: Config, total_steps: int):
-        (folder / "config.json").write_text(json.dumps(dataclasses.asdict(config), indent=2) + "\n")
-        self._folder = folder
-        self._title = f"{config.data.name}, {config.mix.method}, alpha = {config.mix.alpha}, seed {config.seed}"
+    def __init__(self, folder: pathlib.Path, config: Config, *, step: int, total_steps: int, leads: bool):
+        self._folder, self._leads = folder, leads
+        self._title = f"{config.data.name}, {config.model.name}, {config.mix.method}, seed {config.seed}"
         self.rows: list[Row] = []
-        self._bar = tqdm.tqdm(total=total_steps, unit="step", disable=not sys.stderr.isatty())
+        self._bar = tqdm.tqdm(
+            total=total_steps, initial=step, unit="step", disable=not leads or not sys.stderr.isatty()
+        )
+        if not leads:
+            return
+        import tensorboardX
 
-    def step(self, metrics: Mapping[str, Any]) -> float:
+        self._events = tensorboardX.SummaryWriter(str(folder / "events"), purge_step=step + 1)
+        self._keep_rows_until(step)
+
+    def _keep_rows_until(self, step: int) -> None:
+        """Drops what a stopped run wrote after its last checkpoint, a torn last line included."""
+        path = self._folder / "metrics.jsonl"
+        if path.exists():
+            for line in path.read_text().splitlines():
+                try:
+                    row = json.loads(line)
+                except json.JSONDecodeError:
+                    break
+                if row["step"] <= step:
+                    self.rows.append(row)
+            partial = path.with_suffix(".partial")
+            partial.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
+            os.replace(partial, path)
+
+    def inputs(self, images: np.ndarray, labels: np.ndarray) -> None:
+        """Shows what the network sees: mixed images [n, h, w, c] in [0, 1], labels [n, classes]."""
+        picture = figures.draw_mixed(images, labels, self._title, self._folder / "inputs.png")
+        self._events.add_image("inputs", picture, 0, dataformats="HWC")
+
+    def step(self, step: int, metrics: Mapping[str, Any]) -> float:
         """Waits for the metrics of a step, shows that it is done, and returns its loss."""
         loss = float(metrics["loss"])
-        self._bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
-        self._bar.update()
+        if self._leads:
+            self._events.add_scalar("train/step_loss", loss, step)
+            self._bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
+            self._bar.update()
         return loss
 
-    def epoch(self, row: Row) -> None:
-        """Writes the metrics of an epoch to the folder and, where there is no bar, as a line."""
+    def epoch(self, row: Row, *, watched: str) -> None:
+        """Writes the metrics of an epoch to the folder and, where there is no bar, as a line.
+
+        Args:
+          row: the metrics by name.
+          watched: the split that is measured after every epoch.
+        """
         self.rows.append(row)
+        if not self._leads:
+            return
         with (self._folder / "metrics.jsonl").open("a") as file:
             file.write(json.dumps(row, allow_nan=False) + "\n")
-        self._bar.set_description(f"test accuracy {row['test_accuracy']:.1%}", refresh=False)
+        for name, value in row.items():
+            if name not in ("epoch", "step"):
+                self._events.add_scalar(re.sub("^(train|validation|test)_", r"\1/", name), value, row["step"])
+        self._events.flush()
+        accuracy = f"{watched} accuracy {row[f'{watched}_accuracy']:.2%}"
+        self._bar.set_description(accuracy, refresh=False)
         if self._bar.disable:
             print(
-                f"epoch {row['epoch']:3d}  loss {row['train_loss']:.4f}  test accuracy {row['test_accuracy']:.2%}  "
-                f"nll {row['test_nll']:.4f}  {row['images_per_second']:,.0f} images/s",
+                f"epoch {row['epoch']:3d}  loss {row['train_loss']:.4f}  {accuracy}  "
+                f"nll {row[f'{watched}_nll']:.4f}  {row['images_per_second']:,.0f} images/s",
                 flush=True,
             )
 
-    def close(self) -> None:
+    def close(self, *, watched: str) -> None:
         """Draws the curves and prints the closing table."""
         self._bar.close()
-        draw_curves(self.rows, self._title, self._folder / "curves.png")
+        if not self._leads:
+            return
+        self._events.close()
+        figures.draw_curves(self.rows, watched, self._title, self._folder / "curves.png")
         last = self.rows[-1]
-        print(
-            table(
-                [
-                    ("test accuracy", f"{last['test_accuracy']:.2%}"),
-                    ("test NLL", f"{last['test_nll']:.4f}"),
-                    ("test ECE", f"{last['test_ece']:.4f}"),
-                    ("images/s", f"{statistics.median(row['images_per_second'] for row in self.rows):,.0f}"),
-                    ("run folder", str(self._folder)),
-                ]
-            )
-        )
+        measures = (("accuracy", "accuracy", ".2%"), ("NLL", "nll", ".4f"), ("ECE", "ece", ".4f"))
+        splits = dict.fromkeys((watched, "test"))
+        lines = [(f"{s} {title}", f"{last[f'{s}_{key}']:{form}}") for s in splits for title, key, form in measures]
+        speed = statistics.median(row["images_per_second"] for row in self.rows)
+        print(table([*lines, ("images/s", f"{speed:,.0f}"), ("run folder", str(self._folder))]))
 
 
 def table(rows: Iterable[Sequence[str]]) -> str:
@@ -68,28 +167,3 @@ def table(rows: Iterable[Sequence[str]]) -> str:
     rows = list(rows)
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name.ljust(width)}  {value}" for name, value in rows)
-
-
-def draw_curves(rows: Sequence[Row], title: str, path: pathlib.Path) -> None:
-    """Loss and test error by epoch."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
-
-    epochs = [row["epoch"] for row in rows]
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
-    FigureCanvasAgg(figure)
-    figure.suptitle(title, fontsize=10)
-    losses, errors = figure.subplots(1, 2)
-    losses.plot(epochs, [row["train_loss"] for row in rows], color="#0072B2", label="training, mixed labels")
-    losses.plot(epochs, [row["test_nll"] for row in rows], color="#D55E00", linestyle="--", label="test, true labels")
-    losses.set(ylabel="cross-entropy (nats)", ylim=(0, None))
-    losses.legend(frameon=False)
-    errors.plot(epochs, [100 * (1 - row["test_accuracy"]) for row in rows], color="#D55E00", linestyle="--")
-    errors.set(ylabel="test error (%)", ylim=(0, None))
-    for axes in (losses, errors):
-        axes.set_xlabel("epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.grid(alpha=0.3)
-        axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=120)

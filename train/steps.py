@@ -9,7 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from jaxmix import MixFn
 from jaxmix.evaluation import calibration
+from train.augmentation import Augment
+from train.data import Batch
 from train.objectives import Objective
 
 
@@ -23,17 +26,25 @@ class TrainState(NamedTuple):
 
 
 class Samples(NamedTuple):
-    """A split on the device, with what normalises it."""
+    """A split on the device, with what normalises it; no inputs and labels where they come with each batch."""
 
-    images: Array | np.ndarray
-    labels: Array | np.ndarray
+    inputs: Array | np.ndarray | None
+    labels: Array | np.ndarray | None
     mean: Array | np.ndarray
     std: Array | np.ndarray
 
-    def take(self, indices: Array) -> tuple[Array, Array]:
-        """Normalised images and integer labels."""
-        pixels = self.images[indices].astype(jnp.float32) / 255
-        return (pixels - self.mean[None, None, None]) / self.std[None, None, None], self.labels[indices]
+    def take(self, batch: Batch) -> tuple[Array, Array]:
+        """Images in [0, 1], or rows as they are, and integer labels."""
+        if self.inputs is None or self.labels is None:
+            inputs, labels = jnp.asarray(batch.inputs), jnp.asarray(batch.labels)
+        else:
+            inputs, labels = self.inputs[batch.indices], self.labels[batch.indices]
+        scale = 255 if inputs.dtype == jnp.uint8 else 1
+        return inputs.astype(jnp.float32) / scale, labels
+
+    def normalise(self, inputs: Array) -> Array:
+        """Mean 0 and standard deviation 1 in each channel."""
+        return (inputs - self.mean) / self.std
 
 
 class Sums(NamedTuple):
@@ -54,11 +65,12 @@ def init(model: nn.Module, optimizer: optax.GradientTransformation, sample: Arra
 
 def train_step(
     state: TrainState,
-    data: Samples,
-    indices: Array,
+    samples: Samples,
+    batch: Batch,
     rng: Array,
     *,
     model: nn.Module,
+    augment: Augment,
     objective: Objective,
     optimizer: optax.GradientTransformation,
     num_classes: int,
@@ -68,10 +80,11 @@ def train_step(
 
     Args:
       state: the same on every device; so is the state returned.
-      data: the training split.
-      indices: this device's samples, [n].
-      rng: the run's key, to which step and device are folded in.
+      samples: the training split.
+      batch: this device's n samples.
+      rng: the run's key.
       model: features, pool and classify.
+      augment: what is done to each image alone.
       objective: what is minimised.
       optimizer: how.
       num_classes: length of the one-hot labels.
@@ -80,13 +93,13 @@ def train_step(
     Returns:
       The new state, and metrics averaged over devices.
     """
-    rng = jax.random.fold_in(jax.random.fold_in(rng, state.step), jax.lax.axis_index(axis_name))
-    batch, labels = data.take(indices)
-    labels = jax.nn.one_hot(labels, num_classes)
+    mix_rng, augment_rng = step_keys(rng, state.step, jax.lax.axis_index(axis_name))
+    inputs, labels = inputs_of(samples, batch, augment_rng, augment=augment, num_classes=num_classes)
 
     def loss(params):
         bound = nn.apply(objective, model, mutable="batch_stats")
-        (value, metrics), updates = bound({"params": params, "batch_stats": state.batch_stats}, batch, labels, rng)
+        variables = {"params": params, "batch_stats": state.batch_stats}
+        (value, metrics), updates = bound(variables, inputs, labels, mix_rng, state.step)
         return value, (metrics, updates.get("batch_stats", {}))
 
     gradient, (metrics, batch_stats) = jax.grad(loss, has_aux=True)(state.params)
@@ -96,15 +109,38 @@ def train_step(
     return TrainState(state.step + 1, params, batch_stats, opt_state), metrics
 
 
+def step_keys(rng: Array, step: Array | int, device: Array | int) -> tuple[Array, Array]:
+    """A key to mix with, another one on each device, and one to augment with, the same on all."""
+    mix_rng, augment_rng = jax.random.split(jax.random.fold_in(rng, step))
+    return jax.random.fold_in(mix_rng, device), augment_rng
+
+
+def inputs_of(samples: Samples, batch: Batch, rng: Array, *, augment: Augment, num_classes: int) -> tuple[Array, Array]:
+    """Augmented and normalised inputs and one-hot labels; a sample's key does not depend on its device."""
+    inputs, labels = samples.take(batch)
+    inputs = augment(inputs, jax.vmap(jax.random.fold_in, (None, 0))(rng, batch.indices))
+    return samples.normalise(inputs), jax.nn.one_hot(labels, num_classes)
+
+
+def first_inputs(
+    samples: Samples, batch: Batch, rng: Array, *, augment: Augment, mix: MixFn, num_classes: int
+) -> tuple[Array, Array]:
+    """What the network sees of device 0's part of the first batch, before normalisation: inputs and labels."""
+    mix_rng, augment_rng = step_keys(rng, 0, 0)
+    inputs, labels = inputs_of(samples, batch, augment_rng, augment=augment, num_classes=num_classes)
+    inputs, labels = mix(inputs, labels, jax.random.split(mix_rng, 3)[0])
+    return inputs * samples.std + samples.mean, labels
+
+
 def eval_step(
-    state: TrainState, data: Samples, indices: Array, weights: Array, *, model: nn.Module, axis_name: str
+    state: TrainState, samples: Samples, batch: Batch, weights: Array, *, model: nn.Module, axis_name: str
 ) -> Sums:
     """Evaluates this device's share of a batch, and adds up over devices.
 
     Args:
       state: the same on every device.
-      data: the test split.
-      indices: this device's samples, [n].
+      samples: the split that is measured.
+      batch: this device's n samples.
       weights: 1 for samples that count and 0 for padding, [n].
       model: the model whose parameters the state holds.
       axis_name: the devices' axis.
@@ -112,8 +148,8 @@ def eval_step(
     Returns:
       Sums over all devices' samples.
     """
-    images, labels = data.take(indices)
-    outputs = model.apply({"params": state.params, "batch_stats": state.batch_stats}, images)
+    inputs, labels = samples.take(batch)
+    outputs = model.apply({"params": state.params, "batch_stats": state.batch_stats}, samples.normalise(inputs))
     logits = jnp.asarray(outputs, jnp.float32)
     correct = (jnp.argmax(logits, axis=-1) == labels).astype(jnp.float32)
     nll = optax.softmax_cross_entropy_with_integer_labels(logits, labels)

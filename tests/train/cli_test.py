@@ -1,0 +1,137 @@
+"""Flags, configuration files and mistakes in them."""
+
+import pathlib
+import re
+
+import jaxtyping
+import pytest
+
+from tests.train.conftest import ROOT
+from train import cli, config, main, reporting
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--confg=x", "unknown flag --confg: did you mean --config?"),
+        ("mix.alhpa=1", "unknown flag --config.mix.alhpa: did you mean --config.mix.alpha?"),
+        ("--config=train/configs/digts.py", "unknown config .*did you mean train/configs/digits.py?"),
+        ("--config=LICENSE", "config LICENSE is not a Python file"),
+        ("--config=train/main.py", r"needs a function get_config\(\)"),
+        ("--coordinator=localhost:1", "give all three or none"),
+        ("--distributed", "cannot join the other processes: coordinator_address"),
+        ("seed=1.5", "--config.seed=1.5: invalid"),
+        ("digits", "cannot read 'digits': write flags as --name=value"),
+        ("data.name=digit", "unknown data set digit: did you mean digits?"),
+        ("data.name=coco", "unknown data set coco: take one of digits, iris"),
+        ("data.batch_size=2000", "=2000 does not fit 4 devices and 1437 .* multiple of 32 from 64 to 1408$"),
+        ("data.batch_size=30", "=30 does not fit 4 devices.*multiple of 32 from 64 to 1408$"),
+        ("data.batch_size=30 mix.method=erm", "multiple of 4 from 4 to 1436$"),
+        ("data.batch_size=64 mix.k=16", "multiple of 64 from 128 to 1408 or k=8$"),
+        ("mix.k=32", "multiple of 128 from 256 to 1408 or k=16$"),
+        ("mix.k=64", "multiple of 256 from 512 to 1280 or k=16$"),
+        ("mix.k=256", "1437 training samples.* take k=16$"),
+        ("mix.k=0", "k must be"),
+        ("data.num_train=20", "=128 does not fit 4 devices and 20 .* take fewer devices$"),
+        ("data.num_train=1437", "num_train=1437: take from 10 to 1390"),
+        ("data.num_validation=3", "num_validation=3: take from 10 to 1427"),
+        ("data.augmentation=flop", "unknown augmentation flop: did you mean flip?"),
+        ("data.mean=(0.5,)", "give 1 numbers each"),
+        ("data.mean=x", "data.mean=.'x',.: give numbers, such as"),
+        ("--config.mix=cutmix", "--config.mix has fields of its own: give one of --config.mix.method, "),
+        ("data.name=iris data.batch_size=64", "model cnn takes images, not samples of shape .4,.: take mlp"),
+        ("data.name=wine model.name=mlp mix.method=cutmix data.batch_size=64", "config.mix: a box needs an axis"),
+        ("data.name=wine model.name=mlp data.batch_size=64 data.augmentation=flip", "is for images"),
+        ("model.name=cn", "unknown model cn: did you mean cnn?"),
+        ("model.width=-1", "width and depth must be at least 1"),
+        ("model.depth=3", "model.depth=3: cnn has its own, leave it 0"),
+        ("model.name=vit model.patch_size=3", r"patch_size=3 does not divide images of \(8, 8\)"),
+        ("model.name=vit model.width=200", "take a multiple of 64"),
+        ("model.name=wrn model.depth=12", "n = 6 m . 4"),
+        ("model.dtype=float16", "unknown model.dtype float16: did you mean bfloat16"),
+        ("mix.method=cutmx", "unknown method cutmx: did you mean cutmix?"),
+        ("mix.alpha=0", "alpha must be positive and finite, got 0.0"),
+        ("mix.final_alpha=-1", "alpha must be positive and finite, got -1.0"),
+        ("mix.clean_epochs=40", "clean_epochs=40: take from 0 to 39, or method=erm"),
+        ("mix.shared=2", "--config.mix.shared"),
+        ("mix.solver=greedy", "unknown solver 'greedy': take one of sinkhorn, exact"),
+        ("mix.probability=2", r"probability must lie in \[0, 1\], got 2.0"),
+        ("optimizer.name=sdg", "unknown optimizer sdg: did you mean sgd?"),
+        ("optimizer.schedule=step", "unknown schedule step: did you mean steps?"),
+        ("optimizer.milestones=(3,)", "milestones=.3,. with schedule=cosine"),
+        ("optimizer.schedule=steps optimizer.milestones=(50,)", "between the warm-up and num_epochs=40"),
+        ("optimizer.momentum=1", r"momentum must lie in \[0, 1\)"),
+        ("optimizer.learning_rate=-1", "learning_rate must be > 0"),
+        ("optimizer.learning_rate=inf", "both finite"),
+        ("seed=-1", "seed must be from 0 to 4294967295, got -1"),
+        ("seed=4294967296", "seed must be from 0 to 4294967295"),
+        ("num_epochs=0", "num_epochs must be at least 1, got 0"),
+        ("checkpoint_steps=0", "checkpoint_steps must be at least 1"),
+        ("--workdir=LICENSE", "cannot write the run folder LICENSE"),
+        ("--workdir=gs://bucket/run", "mount that storage"),
+        ("--workdir=tests", "tests holds something else than a run"),
+    ],
+)
+def test_mistakes_end_with_code_2_and_one_line(arguments, message, capsys, monkeypatch):
+    """A word such as mix.k=0 is the flag --config.mix.k=0."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as in a user's run
+    monkeypatch.setattr(reporting, "open_folder", lambda *_: pytest.fail("the mistake was not seen"))
+    if "workdir" in arguments:
+        monkeypatch.undo()
+        monkeypatch.chdir(ROOT)
+    fields = re.compile(r"^(data|model|mix|optimizer|seed|num_epochs|checkpoint_steps)\b.*=")
+    words = [f"--config.{word}" if fields.match(word) else word for word in arguments.split()]
+    assert main.main(words) == 2
+    captured = capsys.readouterr()
+    assert re.search(message, captured.err)
+    assert captured.err.count("\n") == 1
+    assert captured.out == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("def get_config(:", "SyntaxError"),
+        ("import nothing_of_that_name", "ModuleNotFoundError: No module named 'nothing_of_that_name'"),
+        ("from train.config import *\ndef get_config(): return Config(mix=Mix(alhpa=1))", "TypeError: .*alhpa"),
+    ],
+)
+def test_mistakes_in_a_config_file_end_alike(text, message, capsys, tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(text)
+    assert main.main([f"--config={path}"]) == 2
+    captured = capsys.readouterr()
+    assert re.search(f"config {path}: {message}", captured.err)
+    assert captured.err.count("\n") == 1
+
+
+def test_a_run_that_diverges_says_so(tmp_path, capsys):
+    arguments = ["--config.optimizer.learning_rate=1e38", "--config.num_epochs=2", "--config.model.width=2"]
+    assert main.main([*arguments, f"--workdir={tmp_path / 'run'}"]) == 2
+    assert "training diverged in epoch 1" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+
+
+def test_help_names_every_field_with_its_default(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main.main(["--help"])
+    assert stop.value.code == 0
+    printed = capsys.readouterr().out
+    for flag in ("--config.mix.alpha=1.0", "--config.data.batch_size=128", "--config.num_epochs=40", "--workdir"):
+        assert flag in printed
+
+
+def test_flags_override_the_config_file():
+    parsed, workdir, *cluster = cli.parse(["--config.mix.alpha=0.4", "--config.mix.shared=true", "--workdir=x"], "")
+    assert parsed == config.Config(mix=config.Mix(alpha=0.4, shared=True))
+    assert workdir == pathlib.Path("x")
+    assert cluster == [False, None, None, None]
+
+
+def test_every_config_says_how_it_is_run_and_what_came_out():
+    for path in cli.CONFIGS.glob("*.py"):
+        text = path.read_text()
+        assert re.search(r"Command: python -m train\.main", text), path
+        assert re.search(r"Hardware: \S", text), path
+        assert re.search(r"Result: (not yet run|.*\d)", text), path

@@ -1,0 +1,111 @@
+"""What the tests of the trainer share: small runs, the digits, Fashion-MNIST as tfds prepares it."""
+
+import fcntl
+import functools
+import os
+import pathlib
+import subprocess
+import sys
+
+import jax
+from jax.experimental.compilation_cache import compilation_cache
+import jax.numpy as jnp
+import optax
+import pytest
+
+from train import augmentation, config, data, models, parallel, steps
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def _promotion_as_optax_and_flax_need_it():
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        yield
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory):
+    """A folder of all workers of this session."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
+@pytest.fixture(autouse=True, scope="session")
+def programs(shared):
+    """A folder of compiled programs: most runs of the tests are the same few steps."""
+    folder = shared / "programs"
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+    compilation_cache.reset_cache()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def digits():
+    return data.load(config.Data())
+
+
+@pytest.fixture(scope="session")
+def fashion_mnist(shared):
+    """The folder into which the real builder prepared Fashion-MNIST, once for all workers."""
+    original = os.environ.get("JAXMIX_FASHION_MNIST")
+    if not original:
+        pytest.skip("JAXMIX_FASHION_MNIST names no folder with the four original files")
+    folder = shared / "tfds"
+    with (shared / "tfds.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        command = ["train.prepare", "fashion_mnist", f"--data_dir={folder}", f"--manual_dir={original}"]
+        subprocess.run([sys.executable, "-m", *command], cwd=ROOT, check=True, capture_output=True, timeout=300)
+    return folder
+
+
+def small_config(**mix):
+    """Two epochs of the digits, 22 steps, by a small network."""
+    return config.Config(model=config.Model(width=4), mix=config.Mix(**mix), num_epochs=2)
+
+
+def start(*arguments, devices=1, cache=None):
+    """A run of train.main in a process of its own; cache is a folder of compiled programs."""
+    caching = {"JAX_COMPILATION_CACHE_DIR": str(cache), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    environment = (
+        os.environ
+        | (caching if cache else {})
+        | {
+            "JAX_PLATFORMS": "cpu",
+            "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        }
+    )
+    command = [sys.executable, "-m", "train.main", *arguments]
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def run(*arguments, devices=1, cache=None, timeout=300):
+    """A whole run of train.main."""
+    process = start(*arguments, devices=devices, cache=cache)
+    try:
+        output, errors = process.communicate(timeout=timeout)
+    finally:
+        process.kill()
+    return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
+
+
+def setup(dataset, objective, rng=0, augment="", **model):
+    """A step's parts: a small model, its state, the training split."""
+    split = dataset.splits["train"]
+    built = models.build(config.Model(**({"width": 4} | model)), split.shape, dataset.num_classes)
+    optimizer = optax.adam(1e-2)
+    state = steps.init(built, optimizer, jnp.zeros((1, *split.shape)), jax.random.key(rng))
+    samples = steps.Samples(*split.resident, dataset.mean, dataset.std)
+    step = functools.partial(
+        steps.train_step,
+        model=built,
+        augment=augmentation.build(augment, split.shape),
+        objective=objective,
+        optimizer=optimizer,
+        num_classes=dataset.num_classes,
+        axis_name=parallel.AXIS,
+    )
+    return built, state, samples, step

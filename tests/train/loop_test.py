@@ -1,0 +1,375 @@
+"""Whole runs of the training program, its steps and its objectives."""
+
+import dataclasses
+import functools
+import json
+import re
+import struct
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, PartitionSpec
+import numpy as np
+import optax
+from PIL import Image
+import pytest
+from tensorboardX.proto import event_pb2
+
+import jaxmix
+from tests.train.conftest import run, setup, small_config
+from train import checkpoints, config, data, loop, objectives, parallel, steps
+
+
+def take(samples, indices):
+    """Normalised inputs and labels."""
+    inputs, labels = samples.take(data.Batch(indices))
+    return samples.normalise(inputs), labels
+
+
+def order_of(samples, batch_size, epoch=0):
+    return data.epoch_order(len(samples.labels), batch_size, seed=0, epoch=epoch)
+
+
+# --- runs
+
+
+@pytest.mark.parametrize(("devices", "epochs", "accuracy"), [(1, 40, 0.97), (8, 10, 0.95)])
+def test_the_default_run_learns_the_digits_and_leaves_its_folder(devices, epochs, accuracy, tmp_path):
+    folder = tmp_path / "run"
+    result = run(f"--workdir={folder}", f"--config.num_epochs={epochs}", devices=devices)
+    assert result.returncode == 0, result.stderr
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    last = rows[-1]
+    assert [row["epoch"] for row in rows] == list(range(1, epochs + 1))
+    assert last["test_accuracy"] >= accuracy
+    assert 0 < last["test_nll"] < 0.3
+    assert 0 < last["test_ece"] < 0.2
+    # No network fits mixed labels better than the entropy of their ratios' law: a lower loss is a bug.
+    assert last["train_loss"] > 0.2
+    table = dict(re.split(r" {2,}", line) for line in result.stdout.splitlines()[-5:])
+    assert table["test accuracy"] == f"{last['test_accuracy']:.2%}"
+    assert float(table["test ECE"]) == pytest.approx(last["test_ece"], abs=1e-4)
+    assert table["run folder"] == str(folder)
+    expected = dataclasses.asdict(config.Config(num_epochs=epochs))
+    assert json.loads((folder / "config.json").read_text()) == json.loads(json.dumps(expected))
+    assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert (folder / "inputs.png").read_bytes().startswith(b"\x89PNG")
+    assert (folder / "checkpoints" / str(last["step"])).is_dir()
+    assert f"{devices} x cpu" in json.loads((folder / "environment.json").read_text())["devices"]
+    assert "\r" not in result.stdout + result.stderr  # no progress bar off a terminal
+
+
+def test_a_run_is_a_function_of_its_configuration(tmp_path):
+    first = loop.train_and_evaluate(small_config(), tmp_path / "a")
+    again = loop.train_and_evaluate(small_config(), tmp_path / "b")
+    other = loop.train_and_evaluate(dataclasses.replace(small_config(), seed=1), tmp_path / "c")
+    jax.tree.map(np.testing.assert_array_equal, first, again)
+    assert not np.array_equal(first.params["head"]["kernel"], other.params["head"]["kernel"])
+
+
+def test_the_checkpoint_is_the_final_state(tmp_path):
+    state = loop.train_and_evaluate(small_config(method="erm"), tmp_path / "run")
+    restored, losses = checkpoints.Checkpoints(tmp_path / "run" / "checkpoints").restore(
+        jax.tree.map(jnp.zeros_like, state)
+    )
+    jax.tree.map(np.testing.assert_array_equal, restored, state)
+    assert int(restored.step) == 22
+    assert losses == []
+
+
+def events(folder):
+    """(tag, step, value) of every TensorBoard event; a record is a length, a checksum, an event, a checksum."""
+    (path,) = (folder / "events").iterdir()
+    content, found, start = path.read_bytes(), [], 0
+    while start < len(content):
+        (length,) = struct.unpack("<Q", content[start : start + 8])
+        event = event_pb2.Event.FromString(content[start + 12 : start + 12 + length])
+        found += [(value.tag, event.step, value) for value in event.summary.value]
+        start += length + 16
+    return found
+
+
+def test_tensorboard_events_say_what_metrics_jsonl_says(tmp_path):
+    loop.train_and_evaluate(small_config(method="mixup"), tmp_path)
+    seen = {(tag, step): value for tag, step, value in events(tmp_path)}
+    for line in (tmp_path / "metrics.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        epoch = range(row["step"] - 10, row["step"] + 1)
+        losses = [seen["train/step_loss", step].simple_value for step in epoch]
+        assert np.mean(losses) == pytest.approx(row["train_loss"], rel=1e-5)
+        for tag in ("train/loss", "test/accuracy", "test/nll", "test/ece"):
+            assert seen[tag, row["step"]].simple_value == pytest.approx(row[tag.replace("/", "_")], rel=1e-5)
+        assert seen["learning_rate", row["step"]].simple_value == pytest.approx(row["learning_rate"], rel=1e-5)
+    picture = seen["inputs", 0].image
+    with Image.open(tmp_path / "inputs.png") as shown:
+        assert (picture.width, picture.height) == shown.size
+
+
+@pytest.mark.parametrize("method", ["cutmix", "kmixup"])
+def test_losses_fall(method, tmp_path):
+    loop.train_and_evaluate(small_config(method=method, k=4, probability=0.9), tmp_path / "run")
+    losses = [json.loads(line)["train_loss"] for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert losses[1] < losses[0]
+
+
+@pytest.mark.parametrize("name", ["iris", "one_ring"])
+def test_tables_and_toy_sets_are_learnt(name, tmp_path):
+    chosen = config.Config(
+        data=config.Data(name=name, batch_size=32),
+        model=config.Model(name="mlp", width=32),
+        mix=config.Mix(method="mixup", alpha=0.2),
+        optimizer=config.Optimizer(learning_rate=0.03),
+        num_epochs=10,
+    )
+    loop.train_and_evaluate(chosen, tmp_path)
+    assert json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])["test_accuracy"] > 0.9
+
+
+def test_a_run_that_diverges_says_so_even_in_its_last_step(tmp_path):
+    """One step per epoch: its loss is that before the update, and finite."""
+    chosen = dataclasses.replace(small_config(method="erm"), num_epochs=4)
+    chosen.data.batch_size, chosen.optimizer = 1436, config.Optimizer(name="sgd", learning_rate=3e38)
+    with pytest.raises(config.UsageError, match="training diverged in epoch"):
+        loop.train_and_evaluate(chosen, tmp_path)
+
+
+# --- devices
+
+
+@pytest.mark.parametrize("method", ["mixup", "kmixup"])
+def test_all_devices_hold_the_same_state_and_shard_map_gives_it_too(method, digits):
+    objective = objectives.build(config.Mix(method=method, k=4), num_steps=1)
+    _, state, samples, step = setup(digits, objective)
+    rng = jax.random.key(5)
+    mapped = parallel.train_step(step)
+    devices = jax.local_devices()
+    assert len(devices) == 4
+    spec = PartitionSpec
+
+    def step_of_one(state, samples, batch, rng):
+        return step(state, samples, jax.tree.map(lambda leaf: leaf[0], batch), rng)
+
+    reference = jax.jit(
+        jax.shard_map(
+            step_of_one,
+            mesh=Mesh(np.array(devices), (parallel.AXIS,)),
+            in_specs=(spec(), spec(), spec(parallel.AXIS), spec()),
+            out_specs=spec(),
+            check_vma=False,
+        )
+    )
+    expected, ours = state, parallel.place(state)
+    placed, key = parallel.place((samples, rng))
+    for indices in order_of(samples, 64)[:3]:
+        batch = parallel.split(data.Batch(indices))
+        expected, expected_metrics = reference(expected, samples, batch, rng)
+        before = jax.tree.leaves(ours.params)[0]
+        ours, metrics = mapped(ours, placed, batch, key)
+        assert before.is_deleted()  # donated
+    for leaf in jax.tree.leaves(ours):
+        shards = [np.asarray(shard.data) for shard in leaf.addressable_shards]
+        assert len(shards) == 4
+        for shard in shards[1:]:
+            np.testing.assert_array_equal(shard, shards[0])
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), ours, expected)
+    np.testing.assert_allclose(metrics["loss"], expected_metrics["loss"], rtol=1e-5)
+
+
+def test_devices_average_what_one_device_would_compute_on_the_whole_batch(digits):
+    """Without batch statistics or mixing in the way: gradients are linear in the samples."""
+
+    def linear(model, batch, labels, rng, step):
+        loss = optax.softmax_cross_entropy(model.classify(batch.reshape(len(batch), -1)[:, :16]), labels).mean()
+        return loss, {"loss": loss}
+
+    _, state, samples, step = setup(digits, linear)
+    batch = data.Batch(np.arange(64, dtype=np.int32).reshape(4, 16))
+    after, metrics = parallel.train_step(step)(parallel.place(state), samples, batch, jax.random.key(0))
+    images, labels = take(samples, batch.indices.ravel())
+    inputs, targets = np.asarray(images).reshape(64, -1)[:, :16], np.eye(10)[np.asarray(labels)]
+
+    def loss(head):
+        return optax.softmax_cross_entropy(inputs @ head["kernel"] + head["bias"][None], jnp.float32(targets)).mean()
+
+    _, fresh, _, _ = setup(digits, linear)
+    value, gradient = jax.value_and_grad(loss)(fresh.params["head"])
+    assert metrics["loss"] == pytest.approx(float(value), rel=1e-5)
+    moved = after.params["head"]["kernel"] - fresh.params["head"]["kernel"]
+    np.testing.assert_allclose(moved, -1e-2 * np.sign(gradient["kernel"]), atol=1e-4)  # Adam's first step
+
+
+def test_devices_and_steps_mix_differently(digits):
+    """The objective sees another key on every device and at every step."""
+
+    def key_as_loss(model, batch, labels, rng, step):
+        loss = jax.random.uniform(rng) + 0 * model.classify(jnp.zeros((1, 16))).sum()
+        return loss, {"loss": jax.lax.all_gather(loss, parallel.AXIS)}
+
+    _, state, samples, step = setup(digits, key_as_loss)
+    mapped, seen = parallel.train_step(step), []
+    state = parallel.place(state)
+    for _ in range(2):
+        state, metrics = mapped(state, samples, data.Batch(np.zeros((4, 8), np.int32)), jax.random.key(0))
+        seen.extend(np.asarray(metrics["loss"]).tolist())
+    assert len(set(seen)) == 8
+
+
+# --- evaluation
+
+
+@pytest.mark.parametrize("batch_size", [4, 64, 360, 400])
+def test_evaluation_is_exact_for_any_batch_size(batch_size, digits):
+    model, state, samples, _ = setup(digits, None)
+    split = digits.splits["test"]
+    samples = samples._replace(inputs=split.inputs, labels=split.labels)
+    eval_step = parallel.eval_step(functools.partial(steps.eval_step, model=model, axis_name=parallel.AXIS))
+    measured = loop.evaluate(eval_step, state, samples, split, batch_size, name="test")
+    images, labels = take(samples, np.arange(360))
+    logits = np.asarray(model.apply({"params": state.params, "batch_stats": state.batch_stats}, images), np.float64)
+    logp = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    assert measured["test_accuracy"] == pytest.approx(np.mean(logits.argmax(1) == labels), abs=1e-12)
+    assert measured["test_nll"] == pytest.approx(-np.mean(logp[np.arange(360), labels]), rel=1e-5)
+
+
+# --- objectives
+
+
+class Recorder:
+    """A model of three maps without parameters."""
+
+    def features(self, batch, *, train):
+        assert train
+        return batch[:, None, :]
+
+    def pool(self, maps):
+        return maps.mean(1)
+
+    def classify(self, embedding):
+        return 2 * embedding
+
+
+def test_each_slot_mixes_in_its_space():
+    batch, labels, rng = jnp.arange(12.0).reshape(4, 3), jnp.eye(4)[:, :3], jax.random.key(0)
+
+    def shift(by):
+        return lambda batch, labels, rng: (batch + by, labels * by)
+
+    def mix(step):
+        return objectives.Slots(shift(1.0), shift(10.0), shift(100.0 * step))
+
+    loss, metrics = objectives.cross_entropy(Recorder(), batch, labels, rng, 1.0, mix=mix)
+    logits = 2 * (batch + 1 + 10) + 100
+    expected = optax.softmax_cross_entropy(logits, labels * 1000).mean()
+    assert loss == pytest.approx(float(expected))
+    assert metrics["loss"] == loss
+
+
+def test_slots_draw_from_different_keys():
+    keys = []
+
+    def record(batch, labels, rng):
+        keys.append(tuple(np.asarray(jax.random.key_data(rng)).tolist()))
+        return batch, labels
+
+    mix = objectives.Slots(record, record, record)
+    objectives.cross_entropy(Recorder(), jnp.ones((2, 3)), jnp.eye(2, 3), jax.random.key(0), 0, mix=lambda step: mix)
+    assert len(set(keys)) == 3
+
+
+def test_the_configured_method_is_the_library_s():
+    batch, labels, rng = jax.random.normal(jax.random.key(1), (32, 8, 8, 1)), jnp.eye(32), jax.random.key(2)
+    expected = {
+        "erm": (batch, labels),
+        "mixup": jaxmix.mixup(batch, labels, rng, alpha=0.3),
+        "cutmix": jaxmix.cutmix(batch, labels, rng, alpha=0.3),
+        "kmixup": jaxmix.kmixup(batch, labels, rng, alpha=0.3, k=4, solver="exact"),
+    }
+    for method, result in expected.items():
+        fn = objectives.mix_fn(config.Mix(method=method, k=4, solver="exact"), 0.3)
+        jax.tree.map(np.testing.assert_array_equal, fn(batch, labels, rng), result)
+
+
+def test_alpha_goes_linearly_from_one_value_to_the_other():
+    mix = config.Mix(alpha=2.0, final_alpha=0.5)
+    alphas = [float(objectives.alpha_at(mix, 10, step)) for step in (0, 5, 10, 20)]
+    np.testing.assert_allclose(alphas, [2.0, 1.25, 0.5, 0.5], rtol=1e-6)
+    assert objectives.alpha_at(config.Mix(alpha=2.0), 10, 5) == 2.0
+
+
+def test_a_step_mixes_with_the_alpha_of_its_schedule():
+    """Ratios of a small alpha lie near 0 or 1: the entropy of mixed labels falls."""
+
+    class Logits(Recorder):
+        def classify(self, embedding):
+            return jnp.zeros_like(embedding)
+
+    seen = []
+    objective = objectives.build(config.Mix(method="mixup", alpha=8.0, final_alpha=0.01), num_steps=10)
+
+    def keep(self, batch, *, train):
+        seen.append(batch)
+        return batch[:, None]
+
+    Logits.features = keep
+    for step in (0, 10):
+        objective(Logits(), jnp.eye(64), jnp.eye(64), jax.random.key(0), step)
+    own = [np.asarray(batch.max(axis=1)) for batch in seen]
+    assert own[0].mean() < 0.65
+    assert own[1].mean() > 0.98
+
+
+def test_the_last_epochs_mix_nothing_where_asked(tmp_path):
+    """Clean epochs fit what mixed ones cannot: labels without the entropy of a ratio."""
+    both = dataclasses.replace(small_config(method="mixup", clean_epochs=2), num_epochs=4)
+    none = dataclasses.replace(small_config(method="mixup"), num_epochs=4)
+    rows = {}
+    for name, chosen in (("both", both), ("none", none)):
+        loop.train_and_evaluate(chosen, tmp_path / name)
+        rows[name] = [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
+    for epoch in range(2):
+        assert rows["both"][epoch]["train_loss"] == rows["none"][epoch]["train_loss"]
+    assert rows["both"][3]["train_loss"] < rows["none"][3]["train_loss"] - 0.1
+
+
+def test_what_is_shown_is_what_the_network_sees(digits):
+    """The first inputs are those of the first step on device 0, seen through the network's own input."""
+    seen = []
+
+    class Seer(Recorder):
+        def features(self, batch, *, train):
+            jax.debug.callback(
+                lambda device, x: seen.append((int(device), x)), jax.lax.axis_index(parallel.AXIS), batch
+            )
+            return batch.reshape(len(batch), -1)[:, None, :10]
+
+    mix = config.Mix(method="kmixup", k=4)
+    objective = objectives.build(mix, num_steps=1)
+    _, state, samples, step = setup(digits, lambda model, *rest: objective(Seer(), *rest), augment="pad_crop,flip")
+    batch = parallel.split(data.Batch(order_of(samples, 64)[0]))
+    jax.block_until_ready(parallel.train_step(step)(parallel.place(state), samples, batch, jax.random.key(3)))
+    jax.effects_barrier()
+    images, _ = steps.first_inputs(
+        samples,
+        jax.tree.map(lambda leaf: leaf[0], batch),
+        jax.random.key(3),
+        augment=step.keywords["augment"],
+        mix=objectives.mix_fn(mix, mix.alpha),
+        num_classes=10,
+    )
+    np.testing.assert_allclose(samples.normalise(images), dict(seen)[0], atol=1e-4)
+
+
+def test_data_and_augmentation_do_not_depend_on_the_number_of_devices(digits):
+    def inputs_as_loss(model, batch, labels, rng, step):
+        whole = jax.lax.all_gather(batch, parallel.AXIS).reshape(-1, *batch.shape[1:])
+        return 0 * model.classify(jnp.zeros((1, 16))).sum(), {"inputs": whole}
+
+    seen = []
+    for devices in (1, 4):
+        _, state, samples, step = setup(digits, inputs_as_loss, augment="pad_crop,flip,random_resized_crop")
+        batch = data.Batch(order_of(samples, 32)[0].reshape(devices, -1))
+        mapped = jax.vmap(step, (None, None, 0, None), axis_name=parallel.AXIS, out_axes=None)
+        seen.append(jax.jit(mapped)(state, samples, batch, jax.random.key(0))[1]["inputs"])
+    np.testing.assert_allclose(seen[0], seen[1], atol=1e-6)
+    plain, _ = take(samples, order_of(samples, 32)[0])
+    assert np.abs(plain - seen[0]).max() > 0.5

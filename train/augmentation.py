@@ -1,0 +1,66 @@
+"""Augmentation of training images, on the device: per sample, by a key of its own."""
+
+from collections.abc import Callable
+
+import jax
+from jax import Array
+import jax.numpy as jnp
+from jaxtyping import Float, Key
+
+from train import config as config_lib
+from train.config import UsageError
+
+Augment = Callable[[Array, Array], Array]  # images [n, h, w, c] and keys [n] -> images
+
+
+def flip(image: Float[Array, "h w c"], rng: Key[Array, ""]) -> Float[Array, "h w c"]:
+    """Mirrors every other image."""
+    return jnp.where(jax.random.bernoulli(rng), image[:, ::-1], image)
+
+
+def pad_crop(image: Float[Array, "h w c"], rng: Key[Array, ""]) -> Float[Array, "h w c"]:
+    """Moves the image by up to 4 pixels each way; black fills in."""
+    padded = jnp.pad(image, ((4, 4), (4, 4), (0, 0)))
+    y, x = jax.random.randint(rng, (2,), 0, 9)
+    return jax.lax.dynamic_slice(padded, (y, x, 0), image.shape)
+
+
+def random_resized_crop(image: Float[Array, "h w c"], rng: Key[Array, ""]) -> Float[Array, "h w c"]:
+    """A box of 25 to 100 % of the area and an aspect ratio of 3/4 to 4/3, bilinearly resized to the whole."""
+    area_rng, aspect_rng, place_rng = jax.random.split(rng, 3)
+    area = jax.random.uniform(area_rng, (), minval=0.25, maxval=1.0)
+    aspect = jnp.exp(jax.random.uniform(aspect_rng, (), minval=jnp.log(3 / 4), maxval=jnp.log(4 / 3)))
+    shape = jnp.array(image.shape[:2], jnp.float32)
+    size = jnp.minimum(shape * jnp.sqrt(area * jnp.stack([1 / aspect, aspect])), shape)
+    start = jax.random.uniform(place_rng, (2,)) * (shape - size)
+    scale = shape / size
+    return jax.image.scale_and_translate(image, image.shape, (0, 1), scale, -start * scale, "linear", antialias=False)
+
+
+def build(names: str, shape: tuple[int, ...], *, cropped: bool = False) -> Augment:
+    """Composes augmentations by their names.
+
+    Args:
+      names: some of pad_crop, flip and random_resized_crop, with commas; "" for none.
+      shape: of one sample; only images are augmented.
+      cropped: whether random_resized_crop is done already, where images are decoded.
+
+    Returns:
+      A function of images [n, h, w, c] in [0, 1] and one key for each.
+    """
+    known = {"pad_crop": pad_crop, "flip": flip, "random_resized_crop": random_resized_crop}
+    chosen = [name for name in names.split(",") if name]
+    for name in chosen:
+        config_lib.known("augmentation", name, list(known))
+    if chosen and len(shape) != 3:
+        raise UsageError(f"data.augmentation={names} is for images, not samples of shape {shape}: leave it empty")
+    if cropped:
+        chosen = [name for name in chosen if name != "random_resized_crop"]
+
+    def augment(images: Array, rngs: Array) -> Array:
+        for place, name in enumerate(chosen):
+            own = jax.vmap(jax.random.fold_in, (0, None))(rngs, place)
+            images = jax.vmap(known[name])(images, own)
+        return images
+
+    return augment

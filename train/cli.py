@@ -1,0 +1,123 @@
+"""How a configuration is read from files and flags."""
+
+from collections.abc import Sequence
+import importlib.util
+import pathlib
+from typing import NamedTuple
+
+from absl import flags
+from ml_collections import config_flags
+
+from train.config import Config, UsageError, known, leaves
+
+CONFIGS = pathlib.Path(__file__).parent / "configs"
+
+
+class Arguments(NamedTuple):
+    """What the command line says."""
+
+    config: Config
+    workdir: pathlib.Path | None
+    distributed: bool
+    coordinator: str | None
+    num_processes: int | None
+    process_id: int | None
+
+
+def parse(argv: Sequence[str], usage: str) -> Arguments:
+    """Reads --config, --config.<field>, --workdir and the flags of a cluster.
+
+    Args:
+      argv: the arguments without the program's name.
+      usage: what --help says before it lists the flags.
+
+    Returns:
+      The configuration, the run folder where one was named, and the cluster's flags.
+
+    Raises:
+      UsageError: if a flag, file, field or value is not known or not valid.
+      SystemExit: with code 0, after --help.
+    """
+    path = _config_path(argv)
+    config = _load(path)
+    if {"-h", "--help"} & set(argv):
+        print(_help(usage, path, config))
+        raise SystemExit(0)
+    fields = [f"config.{name}" for name, _, _ in leaves(config)]
+    for argument in argv:
+        name = argument.lstrip("-").split("=")[0]
+        if not argument.startswith("-") or ("=" not in argument and name != "distributed"):
+            raise UsageError(f"cannot read {argument!r}: write flags as --name=value (see --help)")
+        inside = [field for field in fields if field.startswith(f"{name}.")]
+        if inside and name != "config":
+            raise UsageError(f"--{name} has fields of its own: give one of --{', --'.join(inside)}")
+        known("flag", name, ["config", *Arguments._fields[1:], *fields], prefix="--")
+    values = flags.FlagValues()
+    flags.DEFINE_string("workdir", None, "", flag_values=values)
+    flags.DEFINE_bool("distributed", False, "", flag_values=values)
+    flags.DEFINE_string("coordinator", None, "", flag_values=values)
+    flags.DEFINE_integer("num_processes", None, "", flag_values=values)
+    flags.DEFINE_integer("process_id", None, "", flag_values=values)
+    overrides = [argument for argument in argv if not argument.lstrip("-").startswith("config=")]
+    config_flags.DEFINE_config_dataclass("config", config, "", flag_values=values, sys_argv=["train", *overrides])
+    try:
+        values(["train", *overrides])
+    except flags.Error as error:
+        raise UsageError(str(error)) from None
+    for name, value, _ in leaves(values.config):
+        if isinstance(value, tuple) and not all(isinstance(item, int | float) for item in value):
+            raise UsageError(f"--config.{name}={value}: give numbers, such as (1,) or (1, 2)")
+    explicit = (values.coordinator, values.num_processes, values.process_id)
+    if any(flag is not None for flag in explicit) and None in explicit:
+        raise UsageError("--coordinator, --num_processes and --process_id go together: give all three or none")
+    if "://" in (values.workdir or ""):
+        raise UsageError(f"--workdir={values.workdir}: mount that storage, and name a folder of the file system")
+    workdir = pathlib.Path(values.workdir).expanduser() if values.workdir else None
+    return Arguments(values.config, workdir, values.distributed, *explicit)
+
+
+def _config_path(argv: Sequence[str]) -> pathlib.Path:
+    named = [argument.split("=", 1)[1] for argument in argv if argument.lstrip("-").startswith("config=")]
+    return pathlib.Path(named[-1]) if named else CONFIGS / "digits.py"
+
+
+def _load(path: pathlib.Path) -> Config:
+    if not path.is_file():
+        shipped = sorted(str(CONFIGS.relative_to(CONFIGS.parents[1]) / file.name) for file in CONFIGS.glob("*.py"))
+        known("config", str(path), shipped)
+        raise UsageError(f"no config {path} in this folder: run from the root of the checkout")
+    spec = importlib.util.spec_from_file_location("run_config", path)
+    if spec is None or spec.loader is None:
+        raise UsageError(f"config {path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+        config = module.get_config() if hasattr(module, "get_config") else None
+    except Exception as error:  # of the user's own file
+        raise UsageError(f"config {path}: {type(error).__name__}: {' '.join(str(error).split())}") from None
+    if not isinstance(config, Config):
+        raise UsageError(f"config {path} needs a function get_config() that returns a train.config.Config")
+    return config
+
+
+def _help(usage: str, path: pathlib.Path, config: Config) -> str:
+    lines = [
+        usage.strip(),
+        "",
+        "  --config=FILE      a Python file with get_config(), such as those in train/configs/",
+        "  --workdir=FOLDER   the run folder (a new one under runs/ unless given); a run that was",
+        "                     stopped there is resumed",
+        "",
+        "Several processes, each with its own devices and all with the same run folder (a TPU pod",
+        "and SLURM are recognised from the environment):",
+        "",
+        "  --distributed      ask JAX to find the cluster by itself",
+        "  --coordinator=HOST:PORT --num_processes=N --process_id=I",
+        "                     or say what it is",
+        "",
+        f"Fields of {path.name}, each to be changed by its flag:",
+        "",
+    ]
+    for name, value, doc in leaves(config):
+        lines.append(f"  --config.{name}={value}".ljust(38) + f"  {doc}")
+    return "\n".join(lines)

@@ -1,0 +1,21 @@
+"""CutMix on CIFAR-100 with WRN-16-8.
+
+Command: python -m train.main --config=train/configs/cifar100.py
+    Prepare the data before: python -m train.prepare cifar100
+Hardware: one GPU, or a TPU of 8 cores.
+Result: not yet run
+"""
+
+from train.config import Config, Data, Mix, Model, Optimizer
+
+
+def get_config() -> Config:
+    """SGD with a cosine schedule."""
+    return Config(
+        data=Data(name="cifar100", augmentation="pad_crop,flip"),
+        model=Model(name="wrn", depth=16, width=8),
+        mix=Mix(method="cutmix"),
+        optimizer=Optimizer(name="sgd", learning_rate=0.1, weight_decay=5e-4),
+        num_epochs=200,
+        checkpoint_steps=2000,
+    )

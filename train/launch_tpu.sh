@@ -1,0 +1,172 @@
+#!/usr/bin/env bash
+# Trains on a Google Cloud TPU VM: a single host, or a slice of several workers.
+#
+# Usage:   train/launch_tpu.sh --name=NAME --zone=ZONE [FLAG ...] -- [ARGUMENT OF train.main ...]
+# Example: train/launch_tpu.sh --name=first --zone=us-west4-a --spot --mount=my-bucket -- --config.mix.alpha=0.2
+#
+# Creates the TPU VM, or takes the one of that name; copies the tracked files of this checkout to ~/jaxmix on
+# every worker, in place of what lies there; installs them into ~/jaxmix-venv; starts train.main --distributed on
+# all workers; follows worker 0's ~/jaxmix-log.txt until the run ends, and returns the run's exit code. The run
+# goes on when this script is interrupted. The TPU VM stays, and costs money, until it is deleted.
+#
+#   --name=NAME        of the TPU VM
+#   --zone=ZONE        of the TPU VM
+#   --project=PROJECT  of Google Cloud (the one that gcloud is set to)
+#   --type=TYPE        accelerator type (v5litepod-8); up to 8 is a single host
+#   --version=VERSION  software of the TPU VM (v2-alpha-tpuv5-lite)
+#   --spot             cheaper, and may be preempted at any time
+#   --mount=BUCKET     mounts the bucket at ~/bucket on every worker, for the run folder to outlive the TPU VM
+#   --workdir=PATH     run folder; from the home folder unless it begins with / (~/bucket/NAME where a bucket is
+#                      mounted, else ~/runs/NAME, which is lost with the TPU VM)
+#   --resume           goes on with a run: follows it where it still runs, else starts the same command again, first
+#                      on a new TPU VM where the old one was preempted; give all the other flags as before
+#   --dry-run          prints the commands and runs none; assumes that there is no TPU VM, with --resume a preempted one
+#
+# A run resumes from the checkpoints in its run folder: after a preemption only where that folder is on storage that
+# outlives the TPU VM, a mounted bucket or a network file system. Several workers need such a folder anyway, one that
+# all of them see: --mount, or --workdir on what you mounted on each. Checkpoints are completed by renaming a folder,
+# which only a bucket made with --enable-hierarchical-namespace does at a stroke; the service account of the TPU VM
+# needs roles/storage.objectUser on it. For several workers first: ssh-add ~/.ssh/google_compute_engine
+
+# shellcheck disable=SC2016 # what is in single quotes is for the shells of the workers to expand
+set -euo pipefail
+shopt -s extglob
+
+fail() { # MESSAGE [EXIT CODE, 2 for a mistake in the arguments]
+  echo "launch_tpu: $1" >&2
+  exit "${2:-2}"
+}
+
+name='' zone='' project='' type=v5litepod-8 version='' mount='' workdir='' spot=false resume=false dry_run=false
+while (($#)); do
+  case $1 in
+    --help | -h) sed -n '2,/^$/s/^# \{0,1\}//p' "$0" && exit ;;
+    --) shift && break ;;
+    --*=) fail "$1 has no value" ;;
+    --name=*) name=${1#*=} ;;
+    --zone=*) zone=${1#*=} ;;
+    --project=*) project=${1#*=} ;;
+    --type=*) type=${1#*=} ;;
+    --version=*) version=${1#*=} ;;
+    --mount=*) mount=${1#*=} ;;
+    --workdir=*) workdir=${1#*=} ;;
+    --spot) spot=true ;;
+    --resume) resume=true ;;
+    --dry-run) dry_run=true ;;
+    *) fail "cannot read '$1': take --name=, --zone=, --project=, --type=, --version=, --mount=, --workdir=, --spot,\
+ --resume, --dry-run, and after a -- the arguments of train.main" ;;
+  esac
+  shift
+done
+[[ -n $name && -n $zone ]] || fail "--name and --zone are needed, such as --name=first --zone=us-west4-a"
+[[ $type =~ -([0-9]+)$ ]] || fail "--type=$type does not end in a size, as v5litepod-8 does"
+workers=$((10#${BASH_REMATCH[1]} > 8 ? 2 : 1)) # one or several; a TPU VM that is there already knows better
+[[ $type == v5litepod-* || -n $version ]] ||
+  fail "--type=$type needs its --version: v2-alpha-tpuv6e for v6e, v2-alpha-tpuv5 for v5p, tpu-ubuntu2204-base for v4"
+mount=${mount#gs://} && mount=${mount%/}
+[[ $mount != */* ]] || fail "--mount=$mount is not a bucket: --mount=${mount%%/*} --workdir=bucket/${mount#*/}/$name"
+[[ $workdir != gs://* ]] || fail "a run folder is a path: --mount=BUCKET mounts gs://BUCKET and puts it there"
+folder=${workdir:-${mount:+bucket/$name}}
+folder=${folder:-runs/$name} && folder=${folder#\~/}
+[[ $folder/ != jaxmix/* ]] || fail "--workdir=$workdir is replaced with the checkout: take a folder outside ~/jaxmix"
+quoted=$(printf %q "$folder") && [[ $folder == /* ]] || quoted='"$HOME"/'$quoted
+train='"$HOME"/jaxmix-venv/bin/python -u -m train.main --distributed --workdir='$quoted
+for argument; do
+  [[ ! $argument =~ ^--?(workdir|distributed)(=|$) ]] || fail "$argument is set here: give --workdir before the --"
+  train+=" $(printf %q "$argument")"
+done
+
+where=(--zone="$zone")
+[[ -z $project ]] || where+=(--project="$project")
+create=(create "$name" --accelerator-type="$type" --version="${version:-v2-alpha-tpuv5-lite}")
+! $spot || create+=(--spot)
+
+run() { # COMMAND ...: runs it, or prints it as a line for the shell
+  if ! $dry_run; then
+    "$@"
+    return
+  fi
+  local word escaped line='' quote="'\\''"
+  for word; do
+    printf -v escaped %q "$word"
+    [[ $word == "$escaped" ]] || word="'${word//\'/$quote}'"
+    line+=" $word"
+  done
+  echo "${line# }"
+}
+tpu() { run gcloud compute tpus tpu-vm "$@" "${where[@]}"; }
+on() { tpu ssh "$name" --worker="$1" --command="${2//$'\n'*( )/ }"; } # WORKERS SCRIPT: runs it in their home folder
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+# A describe that fails is taken for a missing TPU VM: if it failed otherwise, so does the creation, and says why.
+state=MISSING
+describe=(describe "$name" --format='value(state,networkEndpoints.len())')
+if $dry_run; then
+  ! $resume || state=PREEMPTED
+elif found=$(tpu "${describe[@]}" 2> /dev/null); then
+  read -r state endpoints <<< "$found"
+  [[ $state != READY ]] || workers=$endpoints
+fi
+((workers <= 1)) || [[ -n $mount$workdir ]] ||
+  fail "several workers need a run folder that all see: --mount=BUCKET, or --workdir=PATH on a shared file system"
+! $dry_run || tpu "${describe[@]}"
+case $state in
+  READY) ;;
+  MISSING) tpu "${create[@]}" ;;
+  PREEMPTED | TERMINATED)
+    $resume || fail "$name is $state: --resume deletes it, creates it again and goes on with the run" 1
+    [[ -n $mount$workdir ]] || echo "launch_tpu: ~/$folder is lost with the old $name: the run begins anew" >&2
+    tpu delete "$name" --quiet
+    tpu "${create[@]}"
+    ;;
+  *) fail "$name is $state: wait until it is READY, or delete it" 1 ;;
+esac
+
+# A run holds the lock for as long as it lives, however it ends; a file with its process id could outlive it.
+running=0
+on all 'flock -n jaxmix.lock true || exit 75' || running=$?
+((running == 0 || running == 75)) || exit "$running"
+((running == 0)) || $resume || fail "a run still goes on on $name: --resume follows it" 1
+if ((running == 0)); then
+  archive=${TMPDIR:-/tmp}/jaxmix.tar.gz
+  $dry_run || { scratch=$(mktemp -d) && trap 'rm -r "$scratch"' EXIT && archive=$scratch/jaxmix.tar.gz; }
+  run bash -o pipefail -c 'git ls-files -z | tar -czf "$0" --null -T -' "$archive"
+  tpu scp "$archive" "$name:" --worker=all
+  on all 'rm -rf jaxmix && mkdir jaxmix && tar -xzf jaxmix.tar.gz -C jaxmix'
+  # The Python of a TPU VM may be too old (3.10 on Ubuntu 22.04) or lack ensurepip, without which there is no venv.
+  on all 'fits() { "$1" -c "import ensurepip, sys; sys.exit(sys.version_info < (3, 11))" 2> /dev/null; };
+    ! fits jaxmix-venv/bin/python || exit 0;
+    for python in python3 python3.13 python3.12 python3.11; do ! fits $python || break; done;
+    fits $python || sudo apt-get -qq update;
+    for next in python3.12 python3.11; do fits $python || { python=$next;
+      sudo DEBIAN_FRONTEND=noninteractive apt-get -qqy -o DPkg::Lock::Timeout=300 install $next $next-venv; }; done;
+    fits $python || { echo "launch_tpu: install Python 3.11 or later on the TPU VM, or take another --version" >&2;
+      exit 1; };
+    $python -m venv --clear jaxmix-venv'
+  # constraints.txt pins jax, jax[tpu] pins libtpu, and both are on PyPI.
+  on all 'cd jaxmix && ../jaxmix-venv/bin/pip install -q "jax[tpu]" -e ".[train,tfds]" -c constraints.txt'
+  if [[ -n $mount ]]; then
+    on all 'gcsfuse --help 2>&1 | grep -q metadata-cache-ttl-secs && exit;
+      apt=https://packages.cloud.google.com/apt; key=/usr/share/keyrings/cloud.google.asc;
+      curl -fsS $apt/doc/apt-key.gpg | sudo tee $key > /dev/null;
+      echo "deb [signed-by=$key] $apt gcsfuse-$(lsb_release -cs) main" |
+        sudo tee /etc/apt/sources.list.d/gcsfuse.list > /dev/null;
+      sudo apt-get -qq update;
+      sudo DEBIAN_FRONTEND=noninteractive apt-get -qqy -o DPkg::Lock::Timeout=300 install gcsfuse'
+    # On TPU hosts gcsfuse remembers files for ever, but a worker must see what another has just written.
+    on all "mkdir -p bucket && { ! mountpoint -q bucket || fusermount -u bucket; } &&
+      gcsfuse --metadata-cache-ttl-secs=0 $(printf %q "$mount") \"\$HOME\"/bucket"
+  fi
+  # gcloud repeats a command whose connection broke: a run that has started by then keeps the lock and is left alone.
+  on all "exec 9> jaxmix.lock; flock -n 9 || exit 0; rm -f jaxmix-exit.txt; : > jaxmix-log.txt;
+    (trap '' HUP; cd jaxmix && $train; echo \$? > ~/jaxmix-exit.txt) >> jaxmix-log.txt 2>&1 < /dev/null &"
+fi
+
+code=0
+on 0 'flock jaxmix.lock true & tail -s 0.2 -n 200 --pid=$! -F jaxmix-log.txt;
+  exit "$(cat jaxmix-exit.txt 2> /dev/null || echo 1)"' || code=$?
+$dry_run && exit
+((code == 0)) || echo "launch_tpu: exit code $code; where the TPU VM or the connection was lost, --resume goes on" >&2
+echo "launch_tpu: $name costs money until: gcloud compute tpus tpu-vm delete $name ${where[*]}" >&2
+exit "$code"

@@ -1,0 +1,56 @@
+"""Optimisers and learning rates, composed of optax's."""
+
+import math
+
+import optax
+
+from train import config as config_lib
+from train.config import UsageError
+
+
+def schedule(config: config_lib.Optimizer, *, steps_per_epoch: int, num_epochs: int) -> optax.Schedule:
+    """The learning rate by step: a linear rise, then as configured."""
+    total = num_epochs * steps_per_epoch
+    warmup = min(round(config.warmup_epochs * steps_per_epoch), total // 2)
+    peak = config.learning_rate
+    after = {
+        "cosine": optax.cosine_decay_schedule(peak, total - warmup),
+        "steps": optax.piecewise_constant_schedule(
+            peak, {epoch * steps_per_epoch - warmup: 0.1 for epoch in config.milestones}
+        ),
+        "constant": optax.constant_schedule(peak),
+    }
+    config_lib.known("schedule", config.schedule, list(after))
+    if not warmup:
+        return after[config.schedule]
+    return optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), after[config.schedule]], [warmup])
+
+
+def build(config: config_lib.Optimizer, learning_rate: optax.Schedule) -> optax.GradientTransformation:
+    """The optimiser by name; sgd decays weights through its gradient, as PyTorch does."""
+    optimizers = {
+        "adamw": lambda: optax.adamw(learning_rate, weight_decay=config.weight_decay),
+        "sgd": lambda: optax.chain(
+            optax.add_decayed_weights(config.weight_decay), optax.sgd(learning_rate, config.momentum or None)
+        ),
+    }
+    config_lib.known("optimizer", config.name, list(optimizers))
+    return optimizers[config.name]()
+
+
+def check(config: config_lib.Optimizer, num_epochs: int) -> None:
+    """Raises a UsageError unless the numbers make sense together."""
+    if not 0 < config.learning_rate < math.inf or not 0 <= config.weight_decay < math.inf:
+        raise UsageError(f"learning_rate must be > 0, weight_decay >= 0, and both finite, got {config}")
+    if not 0 <= config.momentum < 1:
+        raise UsageError(f"optimizer.momentum must lie in [0, 1), got {config.momentum}")
+    if not 0 <= config.warmup_epochs < math.inf:
+        raise UsageError(f"optimizer.warmup_epochs must be finite and at least 0, got {config.warmup_epochs}")
+    if bool(config.milestones) != (config.schedule == "steps"):
+        raise UsageError(
+            f"optimizer.milestones={config.milestones} with schedule={config.schedule}: they go with schedule=steps"
+        )
+    if any(not config.warmup_epochs < epoch < num_epochs for epoch in config.milestones):
+        raise UsageError(
+            f"optimizer.milestones={config.milestones}: take epochs between the warm-up and num_epochs={num_epochs}"
+        )

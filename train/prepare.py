@@ -1,0 +1,43 @@
+"""Downloads and prepares a data set of tensorflow-datasets, once, for training.
+
+Usage: python -m train.prepare NAME [--data_dir=FOLDER] [--manual_dir=FOLDER]
+
+NAME is fashion_mnist, cifar10, cifar100, svhn_cropped or imagenet2012. Data go to --data_dir
+(by default tfds' own, ~/tensorflow_datasets); with --manual_dir they are prepared from the
+original files in that folder, without a network where the data set's files are all there.
+imagenet2012 always needs its files there: ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar.
+"""
+
+from collections.abc import Sequence
+import pathlib
+import sys
+
+from train import config, sources
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the program, and returns its exit code: 0, or 2 for a mistake in the arguments."""
+    if not argv or {"-h", "--help"} & set(argv):
+        print((__doc__ or "").strip())
+        return 0 if argv else 2
+    options = dict(argument.lstrip("-").split("=", 1) for argument in argv if "=" in argument)
+    names = [argument for argument in argv if "=" not in argument]
+    try:
+        for option in options:
+            config.known("flag", option, ["data_dir", "manual_dir"], prefix="--")
+        if len(names) != 1:
+            raise config.UsageError(f"name one data set, not {len(names)} (see --help)")
+        config.known("data set", names[0], [*sources.RESIDENT, *sources.STREAMED])
+        builder = sources.tfds_builder(config.Data(name=names[0], data_dir=options.get("data_dir", "")))
+        if not builder.is_prepared():
+            manual_dir = pathlib.Path(options["manual_dir"]).expanduser() if "manual_dir" in options else None
+            sources.prepare(builder, manual_dir)
+        print(f"{names[0]} is prepared in {builder.data_path}")
+    except config.UsageError as error:
+        print(f"train.prepare: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

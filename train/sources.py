@@ -1,0 +1,186 @@
+"""Where data sets come from: made here, embedded in scikit-learn, or prepared by tfds.
+
+The toy sets are three of two classes in the plane, after those of the k-mixup paper: clusters
+and manifolds whose structure mixing may break. Their sizes and noise are this module's own.
+"""
+
+from collections.abc import Callable
+import importlib.util
+import os
+import pathlib
+from typing import Any, NamedTuple
+import urllib.error
+import urllib.request
+
+from absl import logging
+import numpy as np
+
+from train import config as config_lib
+from train.config import UsageError
+
+Arrays = tuple[np.ndarray, np.ndarray]  # inputs and int32 labels
+
+
+class Raw(NamedTuple):
+    """A training and a test split, by name."""
+
+    splits: dict[str, Arrays]
+    num_classes: int
+
+
+# The split of each tfds data set that this program tests on.
+RESIDENT = {"fashion_mnist": "test", "cifar10": "test", "cifar100": "test", "svhn_cropped": "test"}
+STREAMED = {"imagenet2012": "validation"}
+
+
+def from_tfds(config: config_lib.Data) -> Raw:
+    """Reads a prepared tfds data set into memory."""
+    builder = prepared(config)
+    splits = {}
+    for name, split in (("train", "train"), ("test", RESIDENT[config.name])):
+        items = builder.as_data_source(split)
+        images = np.empty((len(items), *builder.info.features["image"].shape), np.uint8)
+        labels = np.empty(len(items), np.int32)
+        for start in range(0, len(items), 1000):  # in chunks, three times as fast as one by one
+            places = range(start, min(start + 1000, len(items)))
+            for i, item in zip(places, items.__getitems__(list(places)), strict=True):
+                images[i], labels[i] = item["image"], item["label"]
+        splits[name] = (images, labels)
+    return Raw(splits, builder.info.features["label"].num_classes)
+
+
+def prepared(config: config_lib.Data) -> Any:
+    """The tfds builder of a data set that is on disk; it is prepared from manual_dir where that is given."""
+    builder = tfds_builder(config)
+    if not builder.is_prepared():
+        if not config.manual_dir:
+            where = f" --data_dir={config.data_dir}" if config.data_dir else ""
+            raise UsageError(
+                f"{config.name} is not prepared in {builder.data_path}: "
+                f"run python -m train.prepare {config.name}{where}"
+            )
+        prepare(builder, pathlib.Path(config.manual_dir).expanduser())
+    return builder
+
+
+def tfds_builder(config: config_lib.Data) -> Any:
+    """The builder of a data set; asks no network."""
+    try:
+        import tensorflow_datasets as tfds
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"{config.name} needs {error.name}: pip install -e '.[train,tfds]' -c constraints.txt"
+        ) from None
+    logging.set_verbosity(logging.ERROR)  # of warnings about things that are none of the user's doing
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    return tfds.builder(config.name, data_dir=config.data_dir or None, file_format="array_record")
+
+
+def prepare(builder: Any, manual_dir: pathlib.Path | None) -> None:
+    """Prepares a data set, from original files or by downloading them; needs TensorFlow."""
+    import tensorflow_datasets as tfds
+
+    if not importlib.util.find_spec("tensorflow"):
+        raise UsageError(
+            f"preparing {builder.name} needs tensorflow: pip install -e '.[train,tfds]' -c constraints.txt"
+        )
+    files = {url: info.filename or url.rpartition("/")[2] for url, info in builder.url_infos.items()}
+    options: dict[str, Any] = {}
+    if manual_dir:
+        missing = [name for name in files.values() if not (manual_dir / name).is_file()]
+        if missing:
+            raise UsageError(f"{manual_dir} has no {', '.join(missing)}: name the folder of {builder.name}'s files")
+        options["manual_dir"] = manual_dir.resolve()
+    elif builder.MANUAL_DOWNLOAD_INSTRUCTIONS:
+        raise UsageError(
+            f"{builder.name} cannot be downloaded: name the folder of {', '.join(files.values())} by --manual_dir"
+        )
+    else:
+        _reach(next(iter(files)))
+    try:
+        builder.download_and_prepare(download_config=tfds.download.DownloadConfig(**options))
+    except (OSError, tfds.download.NonMatchingChecksumError) as error:
+        raise UsageError(f"cannot prepare {builder.name}: {' '.join(str(error).split())}") from None
+
+
+def _reach(url: str) -> None:
+    """Raises a UsageError at once where there is no network; tfds would try again for minutes."""
+    try:
+        urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=20).close()
+    except urllib.error.HTTPError:
+        pass  # somebody answers
+    except OSError as error:
+        reason = getattr(error, "reason", error)
+        raise UsageError(
+            f"cannot reach {url} ({reason}): put the file into a folder, name it by --manual_dir"
+        ) from None
+
+
+def _digits() -> Raw:
+    """1,797 digits of 8 x 8 in 17 shades of gray; a fifth, class-balanced, is the test split."""
+    from sklearn import datasets
+
+    images, labels = datasets.load_digits(return_X_y=True)
+    return _split(np.round(images.reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8), labels)
+
+
+def _table(name: str) -> Raw:
+    """A table of numbers from scikit-learn; a fifth, class-balanced, is the test split."""
+    from sklearn import datasets
+
+    rows, labels = getattr(datasets, f"load_{name}")(return_X_y=True)
+    return _split(rows.astype(np.float32), labels)
+
+
+def _split(inputs: np.ndarray, labels: np.ndarray) -> Raw:
+    from sklearn import model_selection
+
+    train, test = model_selection.train_test_split(
+        np.arange(len(labels)), test_size=0.2, stratify=labels, random_state=0
+    )
+    labels = labels.astype(np.int32)
+    return Raw({"train": (inputs[train], labels[train]), "test": (inputs[test], labels[test])}, labels.max() + 1)
+
+
+def _toy(draw: Callable[[np.random.Generator, np.ndarray], np.ndarray]) -> Raw:
+    """Two equal classes in the plane: 1,024 points to train on, 4,096 to test on."""
+    splits = {}
+    for seed, (name, n) in enumerate((("train", 1024), ("test", 4096))):
+        labels = np.arange(n, dtype=np.int32) % 2
+        splits[name] = (draw(np.random.default_rng(seed), labels).astype(np.float32), labels)
+    return Raw(splits, 2)
+
+
+def _one_ring(rng: np.random.Generator, labels: np.ndarray) -> np.ndarray:
+    """A disc of radius 1, class 0, inside a ring of radius 2, class 1."""
+    n = len(labels)
+    radius = np.where(labels == 0, np.sqrt(rng.random(n)), 2 + 0.1 * rng.standard_normal(n))
+    angle = 2 * np.pi * rng.random(n)
+    return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
+
+
+def _four_bars(rng: np.random.Generator, labels: np.ndarray) -> np.ndarray:
+    """Four parallel bars of 0.4 by 4, a distance of 0.6 apart, their classes alternating."""
+    n = len(labels)
+    bar = labels + 2 * rng.integers(0, 2, n)
+    return np.stack([bar + 0.4 * (rng.random(n) - 0.5), 4 * (rng.random(n) - 0.5)], axis=1)
+
+
+def _swiss_roll(rng: np.random.Generator, labels: np.ndarray) -> np.ndarray:
+    """Two interleaved spirals of one and a half turns."""
+    n = len(labels)
+    turn = np.pi * (1 + 3 * np.sqrt(rng.random(n)))
+    angle = turn + np.pi * labels
+    spiral = np.stack([turn * np.cos(angle), turn * np.sin(angle)], axis=1) / (2 * np.pi)
+    return spiral + 0.04 * rng.standard_normal((n, 2))
+
+
+EMBEDDED: dict[str, Callable[[], Raw]] = {
+    "digits": _digits,
+    "iris": lambda: _table("iris"),
+    "wine": lambda: _table("wine"),
+    "breast_cancer": lambda: _table("breast_cancer"),
+    "one_ring": lambda: _toy(_one_ring),
+    "four_bars": lambda: _toy(_four_bars),
+    "swiss_roll": lambda: _toy(_swiss_roll),
+}
