@@ -97,7 +97,7 @@ def test_the_readme_names_everything_public_and_nothing_that_is_not_there():
 
 def test_every_test_that_the_readme_names_exists():
     readme = (ROOT / "README.md").read_text()
-    tests = "\n".join(path.read_text() for path in (ROOT / "tests").glob("*.py"))
+    tests = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("*.py"))
     named = set(re.findall(r"`(test_\w+)`", readme))
     assert len(named) > 10
     for name in named:

@@ -119,5 +119,6 @@ def _help(usage: str, path: pathlib.Path, config: Config) -> str:
         "",
     ]
     for name, value, doc in leaves(config):
-        lines.append(f"  --config.{name}={value}".ljust(38) + f"  {doc}")
+        text = f"'{value}'" if isinstance(value, tuple) else value  # as a shell takes it
+        lines.append(f"  --config.{name}={text}".ljust(46) + f"  {doc}")
     return "\n".join(lines)

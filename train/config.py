@@ -18,7 +18,9 @@ def _field(default: Any, doc: str) -> Any:
 class Data:
     """What is learnt from."""
 
-    name: str = _field("digits", "data set (python -m train.prepare --help lists those of tfds)")
+    name: str = _field(
+        "digits", "digits, iris, wine, breast_cancer, one_ring, four_bars, swiss_roll, or of train.prepare"
+    )
     batch_size: int = _field(128, "samples per step, over all devices of all processes")
     num_train: int = _field(0, "size of a class-balanced subset to train on; 0 takes all")
     num_validation: int = _field(0, "samples held out of the training split, measured after each epoch")

@@ -77,7 +77,7 @@ def train_and_evaluate(config: Config, workdir: pathlib.Path) -> steps.TrainStat
         parallel.train_step(functools.partial(step_of, objective=objectives.build(mix, num_steps=mixed_steps)))
         for mix, mixed_steps in (
             (config.mix, mixed_epochs * steps_per_epoch),
-            (dataclasses.replace(config.mix, method="erm"), 0),
+            (dataclasses.replace(config.mix, method="erm", probability=1.0), 0),
         )
     )
     eval_step = parallel.eval_step(functools.partial(steps.eval_step, model=model, axis_name=parallel.AXIS))

@@ -19,7 +19,7 @@ from train import cli, config, main, reporting
         ("--config=LICENSE", "config LICENSE is not a Python file"),
         ("--config=train/main.py", r"needs a function get_config\(\)"),
         ("--coordinator=localhost:1", "give all three or none"),
-        ("--distributed", "cannot join the other processes: coordinator_address"),
+        ("--distributed", "cannot join the other processes: "),
         ("seed=1.5", "--config.seed=1.5: invalid"),
         ("digits", "cannot read 'digits': write flags as --name=value"),
         ("data.name=digit", "unknown data set digit: did you mean digits?"),

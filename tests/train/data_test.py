@@ -318,16 +318,20 @@ def test_random_resized_crop_is_pillow_s_of_the_same_box():
     np.testing.assert_allclose(ours[inside], np.asarray(theirs)[inside], atol=0.02)
 
 
-def test_random_resized_crops_stay_inside_the_image():
+def test_random_resized_crops_lie_anywhere_inside_the_image():
     y, x = np.mgrid[:16, :20].astype(np.float32)
     images = jnp.broadcast_to(jnp.asarray(np.stack([x, y], -1) + 1), (500, 16, 20, 2))
     result = np.asarray(augmentation.build("random_resized_crop", (16, 20, 2))(images, keys(500)))
     assert result.min() >= 1 - 1e-3
     assert result[..., 0].max() <= 20 + 1e-3
     assert result[..., 1].max() <= 16 + 1e-3
-    spread = result[:, 8, -1, 0] - result[:, 8, 0, 0]
-    assert spread.min() < 12
-    assert spread.max() > 18
+    step = (result[:, 8, 15, 0] - result[:, 8, 5, 0]) / 10
+    assert step.min() < 0.6
+    assert step.max() > 0.95
+    left, room = result[:, 8, 5, 0] - 0.5 - 5.5 * step, 20 * (1 - step)
+    place = left[room > 3] / room[room > 3]
+    assert place.mean() == pytest.approx(0.5, abs=0.05)
+    assert place.std() == pytest.approx(np.sqrt(1 / 12), abs=0.03)
 
 
 def test_augmentations_apply_in_their_order_with_keys_of_their_own():
