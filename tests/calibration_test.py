@@ -1,9 +1,12 @@
 import itertools
 
+import calibration as uncertainty_calibration  # the package of that name, an independent oracle
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import optimize
+from sklearn import metrics
 
 from jaxmix.evaluation import calibration
 
@@ -62,3 +65,105 @@ def test_a_calibrated_model_has_no_error():
 def test_a_number_of_bins_below_one_is_refused():
     with pytest.raises(ValueError, match="num_bins must be at least 1, got 0"):
         calibration.confidence_bins(jnp.ones((2, 2)), jnp.zeros(2, jnp.int32), num_bins=0)
+
+
+def test_scores_are_those_of_scikit_learn():
+    logits, labels = predictions()
+    probabilities = np.asarray(jax.nn.softmax(logits), np.float64)
+    probabilities /= probabilities.sum(1, keepdims=True)
+    nll, brier = calibration.negative_log_likelihood(logits, labels), calibration.brier_score(logits, labels)
+    assert nll.shape == brier.shape == (500,)
+    assert nll.mean() == pytest.approx(metrics.log_loss(labels, probabilities), rel=1e-5)
+    expected = metrics.brier_score_loss(labels, probabilities, scale_by_half=False)
+    assert brier.mean() == pytest.approx(expected, rel=1e-5)
+
+
+def test_large_logits_keep_their_likelihood():
+    nll = calibration.negative_log_likelihood(jnp.array([[0.0, 1000.0]], jnp.bfloat16), jnp.array([0]))
+    assert nll.dtype == jnp.float32
+    assert nll.item() == 1000
+
+
+def test_errors_agree_with_the_package_uncertainty_calibration():
+    logits, labels = predictions()
+    probabilities = np.asarray(jax.nn.softmax(logits))
+    ece = calibration.expected_calibration_error(calibration.confidence_bins(logits, labels))
+    adaptive = calibration.adaptive_calibration_error(logits, labels)
+    truth = np.asarray(labels)
+    assert ece == pytest.approx(uncertainty_calibration.get_ece(probabilities, truth), abs=1e-5)
+    assert adaptive == pytest.approx(uncertainty_calibration.get_ece_em(probabilities, truth), abs=1e-5)
+    assert abs(adaptive - ece) > 1e-4
+
+
+def test_equal_confidences_share_a_bin_of_equal_mass():
+    """Half of the samples, all alike: in any order they fall into one bin, so nothing of their error cancels."""
+    logits = jnp.log(jnp.array([[0.7, 0.3]] * 6 + [[0.9, 0.1]] * 6))
+    labels = jnp.array([0, 1, 0, 1, 0, 1] + [0] * 6)
+    for order in (np.arange(12), np.arange(12)[::-1], np.random.default_rng(0).permutation(12)):
+        error = calibration.adaptive_calibration_error(logits[order], labels[order], num_bins=4)
+        assert error == pytest.approx((0.2 + 0.1) / 2, abs=1e-6)
+
+
+def test_every_bin_of_fewer_samples_than_bins_is_a_sample():
+    logits = jnp.log(jnp.array([[0.6, 0.4], [0.8, 0.2]]))
+    error = calibration.adaptive_calibration_error(logits, jnp.array([0, 1]), num_bins=15)
+    assert error == pytest.approx((0.4 + 0.8) / 2, abs=1e-6)
+
+
+def test_the_other_errors_are_their_definitions():
+    logits, labels = predictions()
+    probabilities, truth = np.asarray(jax.nn.softmax(logits)), np.asarray(labels)
+    confidence, correct = probabilities.max(1), probabilities.argmax(1) == truth
+    bins = calibration.confidence_bins(logits, labels)
+    inside = [np.ceil(15 * confidence) == b for b in range(1, 16)]
+    gaps = [abs(correct[i].mean() - confidence[i].mean()) for i in inside if i.any()]
+    assert calibration.maximum_calibration_error(bins) == pytest.approx(max(gaps), abs=1e-5)
+    signed = calibration.signed_calibration_error(bins)
+    assert signed == pytest.approx(confidence.mean() - correct.mean(), abs=1e-5)
+    classwise = []
+    for c in range(5):  # each class is a question of its own: two columns, its probability always the larger one
+        error, one = 0.0, probabilities[:, c]
+        for b in range(1, 16):
+            i = np.clip(np.ceil(15 * one), 1, 15) == b
+            error += abs((truth[i] == c).sum() - one[i].sum()) / 500
+        classwise.append(error)
+    measured = calibration.classwise_calibration_error(calibration.classwise_bins(logits, labels))
+    assert measured == pytest.approx(np.mean(classwise), abs=1e-5)
+
+
+def test_over_confidence_is_above_zero_and_under_confidence_below():
+    logits = jnp.log(jnp.tile(jnp.array([[0.75, 0.25]]), (4, 1)))
+    over = calibration.confidence_bins(logits, jnp.array([0, 0, 1, 1]))
+    under = calibration.confidence_bins(logits, jnp.array([0, 0, 0, 0]))
+    assert calibration.signed_calibration_error(over) == pytest.approx(0.25)
+    assert calibration.signed_calibration_error(under) == pytest.approx(-0.25)
+
+
+def test_classwise_bins_of_parts_add_up_without_padding():
+    logits, labels = predictions()
+    weights = (jnp.arange(500) < 400).astype(jnp.float32)
+    part = calibration.classwise_bins(logits, labels, weights)
+    whole = calibration.classwise_bins(logits[:400], labels[:400])
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), part, whole)
+
+
+def test_the_temperature_is_the_likelihood_s_optimum():
+    logits, labels = predictions()
+
+    def loss(log_temperature):
+        return float(calibration.negative_log_likelihood(logits * np.exp(-log_temperature), labels).mean())
+
+    expected = np.exp(optimize.minimize_scalar(loss, bounds=(-3, 3), method="bounded").x)
+    fitted = float(calibration.fit_temperature(logits, labels))
+    assert fitted == pytest.approx(expected, rel=2e-3)
+    assert abs(fitted - 1) > 0.1
+    assert calibration.fit_temperature(7 * logits, labels) == pytest.approx(7 * fitted, rel=1e-4)
+
+
+def test_the_temperature_of_faultless_predictions_is_the_lowest():
+    assert calibration.fit_temperature(jnp.eye(4), jnp.arange(4)) == pytest.approx(0.01, rel=1e-3)
+
+
+def test_no_samples_have_no_adaptive_error():
+    with pytest.raises(ValueError, match="num_bins=15 and n=0"):
+        calibration.adaptive_calibration_error(jnp.ones((0, 2)), jnp.zeros(0, jnp.int32))

@@ -20,6 +20,19 @@ LAYERS = {
     "combinators": {"types", "checks"},
     "evaluation": set(),
     "evaluation.calibration": set(),
+    "evaluation.corruptions.filters": set(),
+    "evaluation.corruptions.levels": set(),
+    "evaluation.corruptions.noise": {"evaluation.corruptions.levels"},
+    "evaluation.corruptions.blur": {"evaluation.corruptions.levels", "evaluation.corruptions.filters"},
+    "evaluation.corruptions.weather": {"evaluation.corruptions.levels", "evaluation.corruptions.filters"},
+    "evaluation.corruptions.digital": {"evaluation.corruptions.levels", "evaluation.corruptions.filters"},
+    "evaluation.corruptions": {
+        f"evaluation.corruptions.{part}" for part in ("levels", "noise", "blur", "weather", "digital")
+    },
+    "evaluation.attacks": set(),
+    "evaluation.linearity": set(),
+    "evaluation.embeddings": set(),
+    "evaluation.ood": set(),
 }
 # And of others, at its top.
 BASE = {"jax", "jaxtyping", "numpy"}

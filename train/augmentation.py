@@ -14,7 +14,7 @@ Augment = Callable[[Array, Array], Array]  # images [n, h, w, c] and keys [n] ->
 
 
 def flip(image: Float[Array, "h w c"], rng: Key[Array, ""]) -> Float[Array, "h w c"]:
-    """Mirrors every other image."""
+    """Mirrors the image with probability 1/2."""
     return jnp.where(jax.random.bernoulli(rng), image[:, ::-1], image)
 
 

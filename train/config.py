@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Sequence
 import dataclasses
 import difflib
+import json
+import pathlib
 from typing import Any
 
 
@@ -24,8 +26,8 @@ class Data:
     batch_size: int = _field(128, "samples per step, over all devices of all processes")
     num_train: int = _field(0, "size of a class-balanced subset to train on; 0 takes all")
     num_validation: int = _field(0, "samples held out of the training split, measured after each epoch")
-    subset_seed: int = _field(0, "of the choice of these two")
-    augmentation: str = _field("", "of training images, in this order: pad_crop, flip, random_resized_crop")
+    split_seed: int = _field(0, "of the choice of these two; of toy points; of the test split of digits and tables")
+    augmentation: str = _field("", "of training images, in the order given: pad_crop, flip, random_resized_crop")
     image_size: int = _field(224, "imagenet2012: side of the images in pixels")
     mean: tuple[float, ...] = _field((), "per channel, of pixels in [0, 1]; () measures the training split")
     std: tuple[float, ...] = _field((), "likewise; give both or neither")
@@ -88,6 +90,30 @@ class Config:
 
 # Where things lie and how often they are saved determines nothing: these may change when a run is resumed.
 INCIDENTAL = ("data.data_dir", "data.manual_dir", "data.num_threads", "checkpoint_steps")
+
+
+def read(path: pathlib.Path) -> Config:
+    """The configuration that a run left in its config.json."""
+    try:
+        return _from_tree(Config, json.loads(path.read_text()))
+    except FileNotFoundError:
+        raise UsageError(f"{path.parent} holds no run: {path.name} is missing") from None
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"{path} is not of this version of the program: {error}") from None
+
+
+def _from_tree(kind: Any, tree: dict[str, Any]) -> Any:
+    parts = {
+        field.name: _from_tree(field.default_factory, tree[field.name])
+        if isinstance(tree[field.name], dict)
+        else tree[field.name]
+        for field in dataclasses.fields(kind)
+        if field.name in tree
+    }
+    unknown = sorted(set(tree) - set(parts))
+    if unknown:
+        raise ValueError(f"unknown {', '.join(unknown)}")
+    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in parts.items()})
 
 
 def leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any, str]]:

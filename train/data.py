@@ -37,6 +37,9 @@ class Split(Protocol):
     def batches(self, order: Int[np.ndarray, "steps n"], *, epoch: int) -> Iterator[Batch]:
         """The batches of these samples."""
 
+    def read(self) -> tuple[np.ndarray, np.ndarray]:
+        """All inputs and labels, on the host."""
+
 
 @dataclasses.dataclass(frozen=True)
 class InMemory:
@@ -62,6 +65,10 @@ class InMemory:
         """Only the places: the step gathers the samples."""
         del epoch
         return (Batch(indices) for indices in order)
+
+    def read(self) -> tuple[np.ndarray, np.ndarray]:
+        """All inputs and labels."""
+        return self.inputs, self.labels
 
     def take(self, indices: Int[np.ndarray, " m"]) -> "InMemory":
         """Some of the samples."""
@@ -92,6 +99,13 @@ class Streamed:
         """The decoded samples; what is random about them follows from seed, epoch and place."""
         for inputs, labels, indices in self.images.batches(order, epoch=epoch, num_threads=self.num_threads):
             yield Batch(indices, inputs, labels)
+
+    def read(self) -> tuple[np.ndarray, np.ndarray]:
+        """All of them, decoded, in memory."""
+        order, _ = padded_order(len(self), min(256, len(self)))
+        batches = list(self.batches(order, epoch=0))
+        inputs, labels = (np.concatenate([getattr(batch, name) for batch in batches]) for name in ("inputs", "labels"))
+        return inputs[: len(self)], labels[: len(self)]
 
 
 class Dataset(NamedTuple):
@@ -135,16 +149,16 @@ def load(config: config_lib.Data, *, seed: int = 0) -> Dataset:
 
 def _in_memory(config: config_lib.Data) -> Dataset:
     source = sources.EMBEDDED.get(config.name)
-    raw = source() if source else sources.from_tfds(config)
+    raw = source(config.split_seed) if source else sources.from_tfds(config)
     splits = {name: InMemory(*arrays) for name, arrays in raw.splits.items()}
     for name, split in splits.items():
         check(f"{config.name}/{name}", split, raw.num_classes)
     train = splits["train"]
     if config.num_validation:
-        held_out, rest = stratified(train.labels, config.num_validation, seed=config.subset_seed)
+        held_out, rest = stratified(train.labels, config.num_validation, seed=config.split_seed)
         splits["validation"], train = train.take(held_out), train.take(rest)
     if config.num_train:
-        train = train.take(balanced(train.labels, config.num_train, seed=config.subset_seed))
+        train = train.take(balanced(train.labels, config.num_train, seed=config.split_seed))
     splits["train"] = train
     mean, std = (config.mean, config.std) if config.mean or config.std else statistics(train)
     return Dataset(dict(splits), raw.num_classes, np.asarray(mean, np.float32), np.asarray(std, np.float32))

@@ -5,6 +5,7 @@ and manifolds whose structure mixing may break. Their sizes and noise are this m
 """
 
 from collections.abc import Callable
+import functools
 import importlib.util
 import os
 import pathlib
@@ -31,22 +32,38 @@ class Raw(NamedTuple):
 # The split of each tfds data set that this program tests on.
 RESIDENT = {"fashion_mnist": "test", "cifar10": "test", "cifar100": "test", "svhn_cropped": "test"}
 STREAMED = {"imagenet2012": "validation"}
+CORRUPTED = "cifar10_corrupted"  # only evaluated on, in 95 sets
 
 
 def from_tfds(config: config_lib.Data) -> Raw:
     """Reads a prepared tfds data set into memory."""
-    builder = prepared(config)
-    splits = {}
-    for name, split in (("train", "train"), ("test", RESIDENT[config.name])):
-        items = builder.as_data_source(split)
-        images = np.empty((len(items), *builder.info.features["image"].shape), np.uint8)
-        labels = np.empty(len(items), np.int32)
-        for start in range(0, len(items), 1000):  # in chunks, three times as fast as one by one
-            places = range(start, min(start + 1000, len(items)))
-            for i, item in zip(places, items.__getitems__(list(places)), strict=True):
-                images[i], labels[i] = item["image"], item["label"]
-        splits[name] = (images, labels)
+    prepared(config)
+    return _read(config.name, config.data_dir)
+
+
+@functools.lru_cache(maxsize=1)  # a comparison trains many runs on one data set
+def _read(data_set: str, data_dir: str) -> Raw:
+    builder = tfds_builder(config_lib.Data(name=data_set, data_dir=data_dir))
+    splits = {"train": _arrays(builder, "train"), "test": _arrays(builder, RESIDENT[data_set])}
     return Raw(splits, builder.info.features["label"].num_classes)
+
+
+def _arrays(builder: Any, split: str) -> Arrays:
+    items = builder.as_data_source(split)
+    images = np.empty((len(items), *builder.info.features["image"].shape), np.uint8)
+    labels = np.empty(len(items), np.int32)
+    for start in range(0, len(items), 1000):  # in chunks, three times as fast as one by one
+        places = range(start, min(start + 1000, len(items)))
+        for i, item in zip(places, items.__getitems__(list(places)), strict=True):
+            images[i], labels[i] = item["image"], item["label"]
+    images.flags.writeable = labels.flags.writeable = False  # they are shared by all that read them
+    return images, labels
+
+
+def corrupted(name: str, data_dir: str) -> Arrays | None:
+    """A set of tfds' cifar10_corrupted, such as fog_3; None where it is not prepared."""
+    builder = tfds_builder(config_lib.Data(name=f"{CORRUPTED}/{name}", data_dir=data_dir))
+    return _arrays(builder, "test") if builder.is_prepared() else None
 
 
 def prepared(config: config_lib.Data) -> Any:
@@ -116,38 +133,38 @@ def _reach(url: str) -> None:
         ) from None
 
 
-def _digits() -> Raw:
+def _digits(seed: int) -> Raw:
     """1,797 digits of 8 x 8 in 17 shades of gray; a fifth, class-balanced, is the test split."""
     from sklearn import datasets
 
     images, labels = datasets.load_digits(return_X_y=True)
-    return _split(np.round(images.reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8), labels)
+    return _split(np.round(images.reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8), labels, seed)
 
 
-def _table(name: str) -> Raw:
+def _table(name: str, seed: int) -> Raw:
     """A table of numbers from scikit-learn; a fifth, class-balanced, is the test split."""
     from sklearn import datasets
 
     rows, labels = getattr(datasets, f"load_{name}")(return_X_y=True)
-    return _split(rows.astype(np.float32), labels)
+    return _split(rows.astype(np.float32), labels, seed)
 
 
-def _split(inputs: np.ndarray, labels: np.ndarray) -> Raw:
+def _split(inputs: np.ndarray, labels: np.ndarray, seed: int) -> Raw:
     from sklearn import model_selection
 
     train, test = model_selection.train_test_split(
-        np.arange(len(labels)), test_size=0.2, stratify=labels, random_state=0
+        np.arange(len(labels)), test_size=0.2, stratify=labels, random_state=seed
     )
     labels = labels.astype(np.int32)
     return Raw({"train": (inputs[train], labels[train]), "test": (inputs[test], labels[test])}, labels.max() + 1)
 
 
-def _toy(draw: Callable[[np.random.Generator, np.ndarray], np.ndarray]) -> Raw:
+def _toy(draw: Callable[[np.random.Generator, np.ndarray], np.ndarray], seed: int) -> Raw:
     """Two equal classes in the plane: 1,024 points to train on, 4,096 to test on."""
     splits = {}
-    for seed, (name, n) in enumerate((("train", 1024), ("test", 4096))):
+    for part, (name, n) in enumerate((("train", 1024), ("test", 4096))):
         labels = np.arange(n, dtype=np.int32) % 2
-        splits[name] = (draw(np.random.default_rng(seed), labels).astype(np.float32), labels)
+        splits[name] = (draw(np.random.default_rng((seed, part)), labels).astype(np.float32), labels)
     return Raw(splits, 2)
 
 
@@ -175,12 +192,13 @@ def _swiss_roll(rng: np.random.Generator, labels: np.ndarray) -> np.ndarray:
     return spiral + 0.04 * rng.standard_normal((n, 2))
 
 
-EMBEDDED: dict[str, Callable[[], Raw]] = {
+# Each by a seed, which draws the test split or the points.
+EMBEDDED: dict[str, Callable[[int], Raw]] = {
     "digits": _digits,
-    "iris": lambda: _table("iris"),
-    "wine": lambda: _table("wine"),
-    "breast_cancer": lambda: _table("breast_cancer"),
-    "one_ring": lambda: _toy(_one_ring),
-    "four_bars": lambda: _toy(_four_bars),
-    "swiss_roll": lambda: _toy(_swiss_roll),
+    "iris": functools.partial(_table, "iris"),
+    "wine": functools.partial(_table, "wine"),
+    "breast_cancer": functools.partial(_table, "breast_cancer"),
+    "one_ring": functools.partial(_toy, _one_ring),
+    "four_bars": functools.partial(_toy, _four_bars),
+    "swiss_roll": functools.partial(_toy, _swiss_roll),
 }

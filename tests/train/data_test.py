@@ -78,10 +78,19 @@ def test_a_subset_is_balanced_fixed_and_leaves_the_test_split_alone():
     whole, subset = load("digits"), load("digits", num_train=100)
     assert np.bincount(subset.splits["train"].labels).tolist() == [10] * 10
     np.testing.assert_array_equal(subset.splits["train"].inputs, load("digits", num_train=100).splits["train"].inputs)
-    other = load("digits", num_train=100, subset_seed=1)
+    other = load("digits", num_train=100, split_seed=1)
     assert not np.array_equal(subset.splits["train"].inputs, other.splits["train"].inputs)
     np.testing.assert_array_equal(subset.splits["test"].inputs, whole.splits["test"].inputs)
     assert sorted(np.bincount(load("digits", num_train=103).splits["train"].labels)) == [10] * 7 + [11] * 3
+
+
+@pytest.mark.parametrize("name", ["digits", "wine", "four_bars"])
+def test_a_split_seed_draws_other_samples_of_the_same_classes(name):
+    one, again, other = (load(name, split_seed=seed).splits for seed in (3, 3, 4))
+    for split in ("train", "test"):
+        np.testing.assert_array_equal(one[split].inputs, again[split].inputs)
+        assert not np.array_equal(one[split].inputs, other[split].inputs)
+        np.testing.assert_array_equal(np.bincount(one[split].labels), np.bincount(other[split].labels))
 
 
 def test_a_validation_split_is_held_out_of_training_in_proportion():
@@ -202,6 +211,9 @@ def test_what_a_stream_cannot_do_is_refused(fields, message):
         load("imagenet2012", **fields)
 
 
+PADDED_ORDER = data.padded_order
+
+
 def encoded(pixels):
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
@@ -231,6 +243,13 @@ def test_streamed_batches_have_the_order_that_is_asked_for(ramps):
         np.testing.assert_array_equal(batch.labels, indices % 3)
         assert batch.inputs.dtype == np.uint8
         np.testing.assert_array_equal(batch.inputs[:, 0, 0, 2], indices)
+
+
+def test_a_stream_is_read_whole_and_in_order(ramps, monkeypatch):
+    monkeypatch.setattr(data, "padded_order", lambda n, size: PADDED_ORDER(n, min(size, 5)))
+    inputs, labels = data.Streamed(streams.Images(ramps, 3, 16, random_crop=False, seed=0), num_threads=4).read()
+    np.testing.assert_array_equal(inputs[:, 0, 0, 2], np.arange(12))
+    np.testing.assert_array_equal(labels, np.arange(12) % 3)
 
 
 def test_a_stream_that_goes_on_gives_what_the_whole_would_have_given(ramps):
