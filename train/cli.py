@@ -1,16 +1,35 @@
 """How a configuration is read from files and flags."""
 
+import argparse
 from collections.abc import Sequence
 import importlib.util
 import pathlib
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn, TypeVar
 
 from absl import flags
 from ml_collections import config_flags
 
 from train.config import Config, UsageError, known, leaves
 
+Kind = TypeVar("Kind")
+
 CONFIGS = pathlib.Path(__file__).parent / "configs"
+
+
+class Parser(argparse.ArgumentParser):
+    """Flags of the programs that take no configuration; a mistake is a UsageError of one line."""
+
+    def __init__(self, usage: str):
+        super().__init__(
+            description=usage.strip(),
+            usage=argparse.SUPPRESS,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+
+    def error(self, message: str) -> NoReturn:
+        """Raises it."""
+        raise UsageError(f"{message} (see --help)")
 
 
 class Arguments(NamedTuple):
@@ -39,7 +58,7 @@ def parse(argv: Sequence[str], usage: str) -> Arguments:
       SystemExit: with code 0, after --help.
     """
     path = _config_path(argv)
-    config = _load(path)
+    config = load(path, "get_config", Config)
     if {"-h", "--help"} & set(argv):
         print(_help(usage, path, config))
         raise SystemExit(0)
@@ -81,10 +100,20 @@ def _config_path(argv: Sequence[str]) -> pathlib.Path:
     return pathlib.Path(named[-1]) if named else CONFIGS / "digits.py"
 
 
-def _load(path: pathlib.Path) -> Config:
+def load(path: pathlib.Path, function: str, kind: type[Kind]) -> Kind:
+    """Calls a function of a configuration file.
+
+    Args:
+      path: the Python file.
+      function: its name, such as get_config.
+      kind: what it returns.
+
+    Raises:
+      UsageError: if there is no such file or function, or it returns something else.
+    """
     if not path.is_file():
-        shipped = sorted(str(CONFIGS.relative_to(CONFIGS.parents[1]) / file.name) for file in CONFIGS.glob("*.py"))
-        known("config", str(path), shipped)
+        files = [file for file in CONFIGS.glob("*.py") if f"def {function}(" in file.read_text()]
+        known("config", str(path), sorted(str(file.relative_to(CONFIGS.parents[1])) for file in files))
         raise UsageError(f"no config {path} in this folder: run from the root of the checkout")
     spec = importlib.util.spec_from_file_location("run_config", path)
     if spec is None or spec.loader is None:
@@ -92,11 +121,13 @@ def _load(path: pathlib.Path) -> Config:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-        config = module.get_config() if hasattr(module, "get_config") else None
+        config = getattr(module, function)() if hasattr(module, function) else None
     except Exception as error:  # of the user's own file
         raise UsageError(f"config {path}: {type(error).__name__}: {' '.join(str(error).split())}") from None
-    if not isinstance(config, Config):
-        raise UsageError(f"config {path} needs a function get_config() that returns a train.config.Config")
+    if not isinstance(config, kind):
+        raise UsageError(
+            f"config {path} needs a function {function}() that returns a {kind.__module__}.{kind.__name__}"
+        )
     return config
 
 

@@ -14,10 +14,10 @@ def draw_curves(rows: Sequence[Mapping[str, Any]], watched: str, title: str, pat
     """Loss and error by epoch."""
     from matplotlib.ticker import MaxNLocator
 
-    figure = _figure(9, 3.6)
-    figure.suptitle(title, fontsize=10)
+    drawn = figure(9, 3.6)
+    drawn.suptitle(title, fontsize=10)
     epochs = [row["epoch"] for row in rows]
-    losses, errors = figure.subplots(1, 2)
+    losses, errors = drawn.subplots(1, 2)
     losses.plot(epochs, [row["train_loss"] for row in rows], color=BLUE, label="training, mixed labels")
     losses.plot(
         epochs, [row[f"{watched}_nll"] for row in rows], color=ORANGE, linestyle="--", label=f"{watched}, true labels"
@@ -31,7 +31,7 @@ def draw_curves(rows: Sequence[Mapping[str, Any]], watched: str, title: str, pat
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=120)
+    drawn.savefig(path, dpi=120)
 
 
 def draw_mixed(images: np.ndarray, labels: np.ndarray, title: str, path: pathlib.Path) -> np.ndarray:
@@ -41,24 +41,25 @@ def draw_mixed(images: np.ndarray, labels: np.ndarray, title: str, path: pathlib
     count = min(len(images), 32)
     columns = min(count, 8)
     rows = -(-count // columns)
-    figure = _figure(1.3 * columns, 1.55 * rows + 0.4)
-    figure.suptitle(f"what the network sees first: {title}", fontsize=10)
-    for axes, image, label in zip(figure.subplots(rows, columns, squeeze=False).flat, images, labels, strict=False):
+    drawn = figure(1.3 * columns, 1.55 * rows + 0.4)
+    drawn.suptitle(f"what the network sees first: {title}", fontsize=10)
+    for axes, image, label in zip(drawn.subplots(rows, columns, squeeze=False).flat, images, labels, strict=False):
         axes.imshow(np.clip(image, 0, 1).squeeze(), cmap="gray", vmin=0, vmax=1)
         largest = [c for c in np.argsort(-label)[:2] if label[c] >= 0.005]
         axes.set_title("  ".join(f"{c}: {label[c]:.0%}" for c in largest), fontsize=7)
-    for axes in figure.axes:
+    for axes in drawn.axes:
         axes.set_axis_off()
     buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=100, format="png")
+    drawn.savefig(buffer, dpi=100, format="png")
     path.write_bytes(buffer.getvalue())
     return np.asarray(Image.open(buffer).convert("RGB"))
 
 
-def _figure(width: float, height: float) -> Any:
+def figure(width: float, height: float) -> Any:
+    """An empty figure, in inches."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
+    empty = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(empty)
+    return empty

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxmix
+from train import figures
 
 NUM_SHOWN = 7
 METHODS: dict[str, jaxmix.MixFn] = {
@@ -43,15 +44,12 @@ def photographs(n: int = 64, size: int = 160, seed: int = 2) -> np.ndarray:
 
 def draw(path: pathlib.Path) -> None:
     """Writes the picture."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
 
     batch = jnp.asarray(photographs())
     labels = jnp.eye(len(batch))
     rows = {"batch": (batch, labels)} | {name: fn(batch, labels, jax.random.key(4)) for name, fn in METHODS.items()}
-    figure = Figure(figsize=(1.25 * NUM_SHOWN + 1.5, 1.42 * len(rows)), layout="constrained")
-    FigureCanvasAgg(figure)
-    grid = figure.subplots(len(rows), NUM_SHOWN)
+    drawn = figures.figure(1.25 * NUM_SHOWN + 1.5, 1.42 * len(rows))
+    grid = drawn.subplots(len(rows), NUM_SHOWN)
     for axes_of_row, (name, (images, shares)) in zip(grid, rows.items(), strict=True):
         for i, axes in enumerate(axes_of_row):
             axes.imshow(images[i])
@@ -61,7 +59,7 @@ def draw(path: pathlib.Path) -> None:
                 axes.set_xlabel(f"{shares[i, i]:.0%} own", fontsize=8, labelpad=2)
         axes_of_row[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=10, labelpad=8)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=90, pil_kwargs={"quality": 85} if path.suffix == ".jpg" else None)
+    drawn.savefig(path, dpi=90, pil_kwargs={"quality": 85} if path.suffix == ".jpg" else None)
 
 
 if __name__ == "__main__":

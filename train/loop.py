@@ -6,14 +6,59 @@ import functools
 import math
 import pathlib
 import time
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from jaxmix.evaluation import calibration
 from train import augmentation, checkpoints, checks, data, models, objectives, optimizers, parallel, reporting, steps
 from train.config import Config, UsageError
+
+
+class Program(NamedTuple):
+    """What a configuration and its data determine: the model, and the steps over all devices."""
+
+    model: models.Classifier
+    augment: augmentation.Augment
+    learning_rate: optax.Schedule
+    init: Callable[[jax.Array], steps.TrainState]
+    mixed_step: Callable
+    clean_step: Callable
+    eval_step: Callable
+
+
+def build(config: Config, dataset: data.Dataset) -> Program:
+    """Builds all that a run computes; nothing is compiled yet."""
+    train_split = dataset.splits["train"]
+    steps_per_epoch = len(train_split) // config.data.batch_size
+    mixed_steps = (config.num_epochs - config.mix.clean_epochs) * steps_per_epoch
+    model = models.build(config.model, train_split.shape, dataset.num_classes)
+    augment = augmentation.build(config.data.augmentation, train_split.shape, cropped=train_split.resident[0] is None)
+    learning_rate = optimizers.schedule(config.optimizer, steps_per_epoch=steps_per_epoch, num_epochs=config.num_epochs)
+    optimizer = optimizers.build(config.optimizer, learning_rate)
+    step = functools.partial(
+        steps.train_step,
+        model=model,
+        augment=augment,
+        optimizer=optimizer,
+        num_classes=dataset.num_classes,
+        axis_name=parallel.AXIS,
+    )
+    clean = dataclasses.replace(config.mix, method="erm", probability=1.0)
+    return Program(
+        model=model,
+        augment=augment,
+        learning_rate=learning_rate,
+        init=functools.partial(steps.init, model, optimizer, jnp.zeros((1, *train_split.shape), jnp.float32)),
+        mixed_step=parallel.train_step(
+            functools.partial(step, objective=objectives.build(config.mix, num_steps=mixed_steps))
+        ),
+        clean_step=parallel.train_step(functools.partial(step, objective=objectives.build(clean, num_steps=0))),
+        eval_step=parallel.eval_step(functools.partial(steps.eval_step, model=model, axis_name=parallel.AXIS)),
+    )
 
 
 def train_and_evaluate(config: Config, workdir: pathlib.Path) -> steps.TrainState:
@@ -41,18 +86,13 @@ def train_and_evaluate(config: Config, workdir: pathlib.Path) -> steps.TrainStat
     steps_per_epoch = len(train_split) // batch_size
     total_steps = config.num_epochs * steps_per_epoch
 
-    model = models.build(config.model, train_split.shape, dataset.num_classes)
-    augment = augmentation.build(config.data.augmentation, train_split.shape, cropped=train_split.resident[0] is None)
-    learning_rate = optimizers.schedule(config.optimizer, steps_per_epoch=steps_per_epoch, num_epochs=config.num_epochs)
-    optimizer = optimizers.build(config.optimizer, learning_rate)
-    init = functools.partial(steps.init, model, optimizer)
+    program = build(config, dataset)
     init_rng, step_rng = jax.random.split(jax.random.key(config.seed))
-    sample = jnp.zeros((1, *train_split.shape), jnp.float32)
-    checks.fits(init, sample, init_rng, what="config.model")
+    checks.fits(program.init, init_rng, what="config.model")
     parallel.in_leader(functools.partial(reporting.open_folder, workdir, config))
     parallel.in_all(functools.partial(reporting.sees_folder, workdir))
 
-    state, step_rng = parallel.place((jax.jit(init)(sample, init_rng), step_rng))
+    state, step_rng = parallel.place((jax.jit(program.init)(init_rng), step_rng))
     samples = {
         name: parallel.place(steps.Samples(*split.resident, dataset.mean, dataset.std))
         for name, split in dataset.splits.items()
@@ -65,33 +105,18 @@ def train_and_evaluate(config: Config, workdir: pathlib.Path) -> steps.TrainStat
     if 0 < step < total_steps and parallel.leads():
         print(f"going on at step {step} of {total_steps} in {workdir}", flush=True)
 
-    step_of = functools.partial(
-        steps.train_step,
-        model=model,
-        augment=augment,
-        optimizer=optimizer,
-        num_classes=dataset.num_classes,
-        axis_name=parallel.AXIS,
-    )
-    mixed, clean = (
-        parallel.train_step(functools.partial(step_of, objective=objectives.build(mix, num_steps=mixed_steps)))
-        for mix, mixed_steps in (
-            (config.mix, mixed_epochs * steps_per_epoch),
-            (dataclasses.replace(config.mix, method="erm", probability=1.0), 0),
-        )
-    )
-    eval_step = parallel.eval_step(functools.partial(steps.eval_step, model=model, axis_name=parallel.AXIS))
-
     watched = "validation" if "validation" in dataset.splits else "test"
     report = reporting.Report(workdir, config, step=step, total_steps=total_steps, leads=parallel.leads())
     for epoch in range(step // steps_per_epoch, config.num_epochs):
-        train_step = mixed if epoch < mixed_epochs else clean
+        train_step = program.mixed_step if epoch < mixed_epochs else program.clean_step
         order = parallel.share(data.epoch_order(len(train_split), batch_size, seed=config.seed, epoch=epoch))
         read_at: list[float] = [time.perf_counter()]
         pending: dict[str, jax.Array] = {}
         for batch in train_split.batches(order[step % steps_per_epoch :], epoch=epoch):
             if step == 0 and parallel.leads() and len(train_split.shape) == 3:
-                report.inputs(*_first_inputs(config, samples["train"], batch, step_rng, augment, dataset.num_classes))
+                report.inputs(
+                    *_first_inputs(config, samples["train"], batch, step_rng, program.augment, dataset.num_classes)
+                )
             state, metrics = train_step(state, samples["train"], parallel.split(batch), step_rng)
             if pending:  # the step before, read while this one runs
                 losses.append(report.step(step, pending))
@@ -110,11 +135,11 @@ def train_and_evaluate(config: Config, workdir: pathlib.Path) -> steps.TrainStat
             "epoch": epoch + 1,
             "step": step,
             "train_loss": sum(losses) / len(losses),
-            "learning_rate": float(learning_rate(step - 1)),
+            "learning_rate": float(program.learning_rate(step - 1)),
             "images_per_second": (len(read_at) - 1) * batch_size / (read_at[-1] - read_at[0]),
         }
         for name in dict.fromkeys((watched, "test") if epoch + 1 == config.num_epochs else (watched,)):
-            row |= evaluate(eval_step, state, samples[name], dataset.splits[name], batch_size, name=name)
+            row |= evaluate(program.eval_step, state, samples[name], dataset.splits[name], batch_size, name=name)
         if not all(map(math.isfinite, row.values())):
             raise UsageError(
                 f"training diverged in epoch {epoch + 1}, its loss is no longer finite: "

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 import os
+import pathlib
 from typing import Any, TypeVar
 
 import jax
@@ -41,6 +42,12 @@ def join(distributed: bool, coordinator: str | None, num_processes: int | None, 
         jax.distributed.initialize(coordinator, num_processes, process_id)
     except (ValueError, RuntimeError) as error:
         raise UsageError(f"cannot join the other processes: {' '.join(str(error).split())}") from None
+
+
+def keep_programs(folder: pathlib.Path) -> None:
+    """Keeps compiled programs in a folder, for further runs of the same ones."""
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 
 def num_processes() -> int:
@@ -89,6 +96,11 @@ def train_step(step: Callable) -> Callable:
 def eval_step(step: Callable) -> Callable:
     """Maps step(state, samples, batch, weights) over the devices' axis of batch and weights."""
     return jax.pmap(step, axis_name=AXIS, in_axes=(None, None, 0, 0), out_axes=None)
+
+
+def per_sample(function: Callable) -> Callable:
+    """Maps function(variables, statistics, arrays, parameters) over the devices' axis of arrays and of its result."""
+    return jax.pmap(function, axis_name=AXIS, in_axes=(None, None, 0, None))
 
 
 def place(tree: Tree) -> Tree:

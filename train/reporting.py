@@ -31,10 +31,31 @@ def open_folder(folder: pathlib.Path, config: Config) -> None:
             _same_run(folder, json.loads(written.read_text()), dataclasses.asdict(config))
         elif any(path.name != "environment.json" and path.suffix != ".partial" for path in folder.iterdir()):
             raise UsageError(f"{folder} holds something else than a run: name another folder by --workdir")
-        _write(folder / "environment.json", _environment())
-        _write(written, dataclasses.asdict(config))  # last: it marks the folder as a run's
+        write_json(folder / "environment.json", environment())
+        write_json(written, dataclasses.asdict(config))  # last: it marks the folder as a run's
     except OSError as error:
         raise UsageError(f"cannot write the run folder {folder}: {error.strerror}") from None
+
+
+def finished(folder: pathlib.Path, config: Config) -> Row | None:
+    """The metrics of the last epoch where this run has ended in this folder, else None."""
+    if not (folder / "config.json").exists():
+        return None
+    _same_run(folder, json.loads((folder / "config.json").read_text()), dataclasses.asdict(config))
+    rows = _rows(folder / "metrics.jsonl")
+    ended = rows and rows[-1]["epoch"] == config.num_epochs
+    return rows[-1] if ended and (folder / "checkpoints" / str(rows[-1]["step"])).is_dir() else None
+
+
+def _rows(path: pathlib.Path) -> list[Row]:
+    """The lines of metrics.jsonl but for a torn last one; none without the file."""
+    rows = []
+    for line in path.read_text().splitlines() if path.exists() else ():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows
 
 
 def sees_folder(folder: pathlib.Path) -> None:
@@ -50,30 +71,38 @@ def _same_run(folder: pathlib.Path, old: Mapping[str, Any], new: Mapping[str, An
         difference = ", ".join(f"{name}={before.get(name)} there and {now[name]} here" for name in changed)
         raise UsageError(f"{folder} holds another run, with {difference}: name another folder by --workdir")
     devices = json.loads((folder / "environment.json").read_text())["devices"]
-    if devices != _environment()["devices"]:
+    if devices != environment()["devices"]:
         print(f"this run was on {devices}; partners depend on that, so it ends otherwise than it would have there")
 
 
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> Row:
     """{"a": {"b": 1}} -> {"a.b": 1}."""
-    flat: dict[str, Any] = {}
+    parts: Row = {}
     for name, value in tree.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return flat
+        parts |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return parts
 
 
-def _write(path: pathlib.Path, content: Any) -> None:
+def write_json(path: pathlib.Path, content: Any) -> None:
     """All or nothing."""
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(content, indent=2) + "\n")
     os.replace(partial, path)
 
 
-def _environment() -> dict[str, str]:
+def title(config: Config) -> str:
+    """What a figure is headed by."""
+    return f"{config.data.name}, {config.model.name}, {config.mix.method}, seed {config.seed}"
+
+
+def environment() -> dict[str, str]:
+    """Versions and devices."""
     packages = ("jax", "jaxlib", "flax", "optax", "ott-jax", "orbax-checkpoint")
     versions = {name: metadata.version(name) for name in packages}
     devices = f"{jax.device_count()} x {jax.devices()[0].device_kind}, {jax.process_count()} process(es)"
-    return {"python": platform.python_version(), **versions, "devices": devices}
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    host = f"{platform.machine()}, {cores} core(s)"
+    return {"python": platform.python_version(), **versions, "devices": devices, "host": host}
 
 
 class Report:
@@ -81,7 +110,7 @@ class Report:
 
     def __init__(self, folder: pathlib.Path, config: Config, *, step: int, total_steps: int, leads: bool):
         self._folder, self._leads = folder, leads
-        self._title = f"{config.data.name}, {config.model.name}, {config.mix.method}, seed {config.seed}"
+        self._title = title(config)
         self.rows: list[Row] = []
         self._bar = tqdm.tqdm(
             total=total_steps, initial=step, unit="step", disable=not leads or not sys.stderr.isatty()
@@ -97,13 +126,7 @@ class Report:
         """Drops what a stopped run wrote after its last checkpoint, a torn last line included."""
         path = self._folder / "metrics.jsonl"
         if path.exists():
-            for line in path.read_text().splitlines():
-                try:
-                    row = json.loads(line)
-                except json.JSONDecodeError:
-                    break
-                if row["step"] <= step:
-                    self.rows.append(row)
+            self.rows = [row for row in _rows(path) if row["step"] <= step]
             partial = path.with_suffix(".partial")
             partial.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
             os.replace(partial, path)

@@ -1,0 +1,224 @@
+"""The comparison program: what it chooses, keeps, counts and writes."""
+
+import dataclasses
+import json
+import pathlib
+import re
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from tests.train.conftest import ROOT
+from train import cli, compare, comparison, comparison_report, config, cost, loop, reporting
+from train.comparison import Claim, Comparison
+from train.config import UsageError
+
+CONFIGS = sorted((ROOT / "train" / "configs").glob("compare_*.py"))
+RECORDS = sorted((ROOT / "train" / "results").glob("*.json"))
+
+
+def tiny(**changes):
+    """Two methods on iris, two seeds, two alphas."""
+    base = config.Config(
+        data=config.Data(name="iris", num_validation=30, batch_size=32),
+        model=config.Model(name="mlp", width=8),
+        num_epochs=2,
+    )
+    options = {
+        "datasets": {"iris": base},
+        "methods": {"erm": config.Mix(method="erm"), "mixup": config.Mix(method="mixup")},
+        "alphas": (0.2, 1.0),
+        "num_seeds": 2,
+        "num_selection_seeds": 1,
+        "measures": ("accuracy", "nll", "alignment"),
+        "claims": (Claim("Somebody", "says so", "nll", ("mixup",), "erm"),),
+    }
+    return Comparison(**(options | changes))
+
+
+def record(values, *, key="accuracy", claims=()):
+    """Results of methods by seed."""
+    methods = {method: {"method": method} for method in values}
+    design = {"datasets": {"d": {}}, "methods": methods, "measures": [key], "claims": claims, "alphas": [1.0]}
+    runs = [
+        {"dataset": "d", "method": method, "alpha": 1.0, "seed": seed, "values": {key: value}}
+        for method, column in values.items()
+        for seed, value in reversed(list(enumerate(column)))
+    ]
+    return {
+        "command": "c",
+        "date": "2026-01-01",
+        "environment": {"devices": "1 x cpu", "host": "h", "jax": "0"},
+        "design": design | {"limit": 0, "num_seeds": 3, "num_selection_seeds": 1},
+        "runs": runs,
+        "cost": {"d": {method: [0.9, 1.1, 1.2] for method in values}},
+    }
+
+
+def test_the_standard_error_is_scipy_s():
+    values = [0.5, 0.7, 0.4, 0.9]
+    assert comparison.mean_and_error(values) == pytest.approx((np.mean(values), stats.sem(values)))
+
+
+def test_a_difference_counts_beyond_two_standard_errors_and_by_which_way_is_better():
+    beyond, within = [0.1, 0.3, 0.2, 0.2], [0.0, 0.5, 0.0, 0.1]
+    assert np.mean(beyond) > 2 * stats.sem(beyond)
+    assert np.mean(within) < 2 * stats.sem(within)
+    assert comparison.counts(beyond, "higher") == 1
+    assert comparison.counts(beyond, "lower") == -1
+    assert comparison.counts([-value for value in beyond], "lower") == 1
+    assert comparison.counts(within, "higher") == 0
+    assert comparison.counts([0.0, 0.0], "higher") == 0
+
+
+def test_bold_is_better_and_italic_is_worse_than_the_first_method_seed_by_seed():
+    """The seeds differ by far more than the methods do, and that cancels."""
+    first = [0.5, 0.7, 0.9]
+    values = {
+        "erm": first,
+        "better": [value + 0.01 for value in first],
+        "worse": [value - 0.01 for value in first],
+        "other": [0.9, 0.7, 0.5],
+    }
+    lines = comparison_report.tables(record(values))
+    assert "| erm |  | 70.00 ± 11.55 | 1 |" in lines
+    assert "| better | 1 | **71.00 ± 11.55** | 1.10 [0.90, 1.20] |" in lines
+    assert "| worse | 1 | *69.00 ± 11.55* | 1.10 [0.90, 1.20] |" in lines
+    assert "| other | 1 | 70.00 ± 11.55 | 1.10 [0.90, 1.20] |" in lines
+
+
+@pytest.mark.parametrize(("shift", "verdict"), [(-0.01, "holds"), (0.01, "the contrary"), (0.0, "not seen")])
+def test_a_claim_gets_the_verdict_of_its_criterion(shift, verdict):
+    first = [0.5, 0.7, 0.9]
+    claims = [dataclasses.asdict(Claim("Somebody", "says so", "nll", ("mixup",), "erm"))]
+    values = {"erm": first, "mixup": [value + shift for value in first]}
+    last = comparison_report.tables(record(values, key="nll", claims=claims))[-1]
+    sign = "-" if shift < 0 else "+"
+    assert last == f"| Somebody says so | NLL | mixup - erm | {sign}{abs(shift):.3f} ± 0.000 | {verdict} |"
+
+
+def test_alpha_is_chosen_by_validation_accuracy_then_nll(monkeypatch):
+    scores = {0.2: (0.8, 0.3), 1.0: (0.9, 0.5), 4.0: (0.9, 0.4)}
+
+    def trained(run, workdir):
+        assert run.config.seed in (1000, 1001)
+        accuracy, nll = scores[run.config.mix.alpha]
+        return {"validation_accuracy": accuracy, "validation_nll": nll, "test_accuracy": 1 - accuracy}
+
+    monkeypatch.setattr(compare, "trained", trained)
+    design = tiny(alphas=(0.2, 1.0, 4.0), num_selection_seeds=2)
+    done = []
+    tried = compare.choose(design, "iris", "mixup", pathlib.Path("w"), done.append)
+    assert [entry["alpha"] for entry in tried] == [4.0, 1.0, 0.2]
+    assert len(done) == 6
+    assert compare.choose(design, "iris", "erm", pathlib.Path("w"), done.append) == [{"alpha": 1.0}]
+    assert len(done) == 6
+
+
+def test_a_seed_draws_the_same_samples_for_all_methods():
+    design = tiny()
+    erm, mixup = (comparison.run(design, "iris", method, 0.2, 3).config for method in design.methods)
+    other = comparison.run(design, "iris", "erm", 0.2, 4).config
+    assert erm.data == mixup.data != other.data
+    assert (erm.seed, erm.data.split_seed, mixup.mix.alpha) == (3, 3, 0.2)
+    assert erm.mix == design.methods["erm"]
+
+
+def test_runs_that_have_ended_are_kept_and_a_further_method_costs_its_own(tmp_path, monkeypatch, capsys):
+    design = tiny()
+    results = compare.compare(design, tmp_path)
+    assert len(capsys.readouterr().out.splitlines()) == comparison.num_runs(design) == 2 + 4
+    assert len(results["runs"]) == 4
+    for run in results["runs"]:
+        assert set(run["values"]) >= set(design.measures)
+        folder = tmp_path / "iris" / ("erm" if run["method"] == "erm" else f"mixup_alpha={run['alpha']:g}")
+        last = json.loads((folder / f"seed={run['seed']}" / "metrics.jsonl").read_text().splitlines()[-1])
+        assert run["values"]["accuracy"] == pytest.approx(last["test_accuracy"], abs=1e-6)
+    assert results["cost"]["iris"]["erm"] == [1, 1, 1]
+    low, middle, high = results["cost"]["iris"]["mixup"]
+    assert 0 < low <= middle <= high
+
+    started = []
+    train = loop.train_and_evaluate
+    monkeypatch.setattr(loop, "train_and_evaluate", lambda *args: started.append(args[0].mix.method) or train(*args))
+    monkeypatch.setattr(cost, "step_ratios", lambda configs: {name: [1, 1, 1] for name in configs})
+    more = dataclasses.replace(design, methods=design.methods | {"kmixup": config.Mix(k=2, solver="exact")})
+    again = compare.compare(more, tmp_path)
+    assert started == ["kmixup"] * 4
+    assert [run for run in again["runs"] if run["method"] != "kmixup"] == results["runs"]
+
+
+def test_a_run_that_was_stopped_after_its_last_epoch_is_not_taken_for_ended(tmp_path):
+    """Its metrics are written before its last checkpoint."""
+    design = tiny()
+    run = comparison.run(design, "iris", "erm", 1.0, 0)
+    compare.trained(run, tmp_path)
+    folder = run.folder(tmp_path)
+    [checkpoint] = [path for path in (folder / "checkpoints").iterdir() if path.name.isdigit()]
+    checkpoint.rename(tmp_path / "aside")
+    assert reporting.finished(folder, run.config) is None
+
+
+def test_everything_is_written(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(cli, "load", lambda *_: tiny())
+    results = tmp_path / "results.json"
+    arguments = ["--config=train/configs/compare_digits.py", f"--workdir={tmp_path / 'w'}", f"--results={results}"]
+    assert compare.main(arguments) == 0
+    written = json.loads(results.read_text())
+    assert written["command"] == "python -m train.compare --config=train/configs/compare_digits.py"
+    text = (tmp_path / "w" / "table.md").read_text()
+    assert text == "\n".join(comparison_report.tables(written)) + "\n"
+    assert text in capsys.readouterr().out
+    rows = (tmp_path / "w" / "runs.csv").read_text().splitlines()
+    assert rows[0] == "dataset,method,alpha,seed,accuracy,nll,alignment"
+    assert len(rows) == 5
+    assert (tmp_path / "w" / "differences.png").read_bytes().startswith(b"\x89PNG")
+    assert "| Somebody says so | NLL | mixup - erm | " in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_seeds": 1}, "num_seeds must be at least 2"),
+        ({"measures": ("accuracy",)}, "unknown measure of a claim nll"),
+        ({"measures": ("accuracy", "nll", "ecee")}, "unknown measure ecee: did you mean ece?"),
+        ({"methods": {"erm": config.Mix(method="erm")}}, "unknown method of a claim mixup"),
+        ({"datasets": {"d": config.Config()}}, "d needs data.num_validation"),
+    ],
+)
+def test_a_comparison_that_does_not_fit_is_refused(changes, message):
+    with pytest.raises(UsageError, match=re.escape(message)):
+        comparison.check(tiny(**changes))
+
+
+def test_mistakes_end_with_one_line(capsys):
+    assert compare.main(["--config=train/configs/compare_digit.py"]) == 2
+    errors = capsys.readouterr().err
+    assert errors == (
+        "train.compare: unknown config train/configs/compare_digit.py: did you mean train/configs/compare_digits.py?\n"
+    )
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_the_shipped_comparisons_fit(path):
+    comparison.check(cli.load(path, "get_comparison", Comparison))
+
+
+def test_the_readme_s_tables_are_those_of_the_results():
+    readme = (ROOT / "README.md").read_text()
+    assert comparison_report.updated(readme) == readme
+    assert len(re.findall("<!-- results: ", readme)) == len(RECORDS) >= 3
+
+
+@pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.stem)
+def test_results_are_of_the_shipped_comparison_and_name_no_place(path):
+    written = json.loads(path.read_text())
+    design = cli.load(ROOT / "train" / "configs" / path.name.replace("json", "py"), "get_comparison", Comparison)
+    assert written["design"] == json.loads(
+        json.dumps(dataclasses.asdict(comparison.placed(design, data_dir="", manual_dir="")))
+    )
+    expected = len(design.datasets) * len(design.methods) * design.num_seeds
+    assert len(written["runs"]) == expected
+    assert {run["seed"] for run in written["runs"]} == set(range(design.num_seeds))
+    assert not re.search(r'"/|[.][.]/|/home|/tmp|/root', path.read_text())

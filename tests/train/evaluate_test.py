@@ -1,0 +1,278 @@
+"""The evaluation program: its numbers, what they do not depend on, and its mistakes."""
+
+import json
+import os
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from sklearn import metrics
+
+from jaxmix.evaluation import attacks, corruptions
+from tests.train.conftest import ROOT, small_config
+from train import config as config_lib
+from train import data, evaluate, evaluation_report, loop, measures, models, others, predictor, sources
+from train.config import UsageError
+from train.evaluate import Options
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory, programs):
+    """A small network that has learnt a little."""
+    folder = tmp_path_factory.mktemp("evaluated") / "run"
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        loop.train_and_evaluate(small_config(method="erm"), folder)
+    return folder
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """Few corruptions and strengths of attack, which are the same programs."""
+    kept = {name: corruptions.CORRUPTIONS[name] for name in ("gaussian_noise", "contrast", "jpeg_compression")}
+    monkeypatch.setattr(corruptions, "CORRUPTIONS", kept)
+    monkeypatch.setattr(measures, "SEVERITIES", (1, 5))
+    monkeypatch.setattr(measures, "EPSILONS", (1, 8))
+
+
+def probabilities_of(run_folder, images):
+    """By the model alone."""
+    config, dataset, asked = predictor.load(run_folder)
+    model = models.build(config.model, (8, 8, 1), 10)
+    variables, statistics = jax.tree.map(np.asarray, asked._placed)
+    logits = model.apply(variables, (images.astype(np.float32) / 255 - statistics.mean) / statistics.std)
+    return np.asarray(jax.nn.softmax(logits), np.float64), dataset
+
+
+def program(*arguments, devices=1, cache=None):
+    environment = os.environ | {
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "JAX_COMPILATION_CACHE_DIR": str(cache),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+    command = [sys.executable, "-m", "train.evaluate", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+
+
+def test_clean_numbers_are_those_of_training_and_of_scikit_learn(run_folder):
+    values = evaluate.evaluate(run_folder, Options(only=("calibration",)))["calibration"].values
+    last = json.loads((run_folder / "metrics.jsonl").read_text().splitlines()[-1])
+    for key in ("accuracy", "nll", "ece"):
+        assert values[key] == pytest.approx(last[f"test_{key}"], abs=1e-5)
+    test = data.load(config_lib.Data()).splits["test"]
+    probabilities, _ = probabilities_of(run_folder, test.inputs)
+    probabilities /= probabilities.sum(1, keepdims=True)
+    brier = metrics.brier_score_loss(test.labels, probabilities, scale_by_half=False)
+    assert values["brier"] == pytest.approx(brier, abs=1e-5)
+    # The temperature is of every second sample, and what it scales are the others.
+    scaled = probabilities[1::2] ** (1 / values["temperature"])
+    scaled /= scaled.sum(1, keepdims=True)
+    assert values["nll_scaled"] == pytest.approx(
+        metrics.log_loss(test.labels[1::2], scaled, labels=range(10)), abs=1e-4
+    )
+
+
+def test_a_validation_split_fits_the_temperature(run_folder):
+    _, dataset, asked = predictor.load(run_folder)
+    train, test = (measures.Samples(*dataset.splits[name].read()) for name in ("train", "test"))
+    scaled = measures.clean(asked, test, train.first(300))
+    assert scaled.settings["temperature fitted on"] == "300 samples of the validation split"
+    alone = measures.clean(asked, train.first(300), None).values["temperature"]
+    assert scaled.values["temperature"] != alone
+
+
+def test_corrupted_accuracy_is_of_the_images_that_the_corruption_leaves(run_folder, few):
+    section = evaluate.evaluate(run_folder, Options(only=("corruptions",), limit=90, batch_size=16))["corruptions"]
+    table = section.details["accuracy"]
+    assert list(table) == ["gaussian_noise", "contrast", "jpeg_compression"]
+    test = data.load(config_lib.Data()).splits["test"]
+    images, labels = test.inputs[:90], test.labels[:90]
+    for name, accuracies in table.items():
+        for severity, accuracy in zip((1, 5), accuracies, strict=True):
+            rng = corruptions.keys(jnp.arange(90), corruption=name, severity=severity)
+            scaled = (np if name in corruptions.ON_HOST else jnp).asarray(images / 255, np.float32)
+            corrupted = corruptions.CORRUPTIONS[name](scaled, rng, severity=severity)
+            probabilities, _ = probabilities_of(run_folder, np.round(np.asarray(corrupted) * 255).astype(np.uint8))
+            assert accuracy == pytest.approx(np.mean(probabilities.argmax(1) == labels), abs=0.012)
+    assert section.values["corrupted_accuracy"] == pytest.approx(np.mean(list(table.values())))
+    assert table["gaussian_noise"][1] != table["contrast"][1]
+
+
+def test_numbers_depend_neither_on_the_batch_size_nor_on_the_devices(run_folder, programs):
+    """Four devices, sixteen samples at a time, against one device and all at once."""
+    only = ("calibration", "attacks", "linearity", "embeddings", "ood")
+    sections = evaluate.evaluate(run_folder, Options(only=only, limit=50, batch_size=16))
+    result = program(
+        f"--run={run_folder}", f"--only={','.join(only)}", "--limit=50", f"--out={run_folder}/one", cache=programs
+    )
+    assert result.returncode == 0, result.stderr
+    report = json.loads((run_folder / "one" / "report.json").read_text())
+    assert report["environment"]["devices"].startswith("1 x cpu")
+    for name in only:
+        values = {key: entry["value"] for key, entry in report["sections"][name]["values"].items()}
+        # The sign of a gradient near zero may turn with the order of a sum, and one sample of 50 with it.
+        tolerance = {"abs": 0.021} if name == "attacks" else {"rel": 2e-3, "abs": 1e-5}
+        assert values == pytest.approx(sections[name].values, **tolerance)
+
+
+def test_a_sample_that_was_wrong_before_an_attack_stays_wrong():
+    class Predictor:
+        """Right about every other sample, and about all that were attacked."""
+
+        def map(self, function, inputs, labels=None, *_, **__):
+            if function is measures.outputs:
+                return np.eye(2)[np.arange(len(inputs)) % 2]
+            if function is measures._diagnose:
+                return attacks.Diagnosis(np.zeros(len(inputs), bool), np.zeros(len(inputs), bool))
+            return np.ones(len(inputs), bool)
+
+    section = measures.attacked(Predictor(), measures.Samples(np.zeros((8, 1)), np.zeros(8, np.int32)))
+    assert set(section.details["accuracy"]["fgsm"] + section.details["accuracy"]["pgd"]) == {0.5}
+
+
+def test_attacks_lower_accuracy_in_order(run_folder):
+    section = evaluate.evaluate(run_folder, Options(only=("attacks",), limit=200))["attacks"]
+    table = section.details["accuracy"]
+    for name in ("fgsm", "pgd"):
+        accuracies = [*table["clean"], *table[name]]
+        assert accuracies == sorted(accuracies, reverse=True)
+    assert all(pgd <= fgsm + 0.01 for pgd, fgsm in zip(table["pgd"], table["fgsm"], strict=True))
+    assert table["clean"][0] - table["pgd"][-1] > 0.05
+    assert section.values == {"fgsm_accuracy": table["fgsm"][-1], "pgd_accuracy": table["pgd"][-1]}
+    assert not evaluation_report.warnings({"attacks": section})
+
+
+def _without_gradient(predict):
+    return lambda images: predict(jax.lax.stop_gradient(images))
+
+
+def test_a_wrapper_is_inside_the_attacked_function_and_hidden_gradients_are_named(run_folder):
+    sections = evaluate.evaluate(run_folder, Options(only=("attacks",), limit=50), wrap=_without_gradient)
+    table = sections["attacks"].details["accuracy"]
+    assert table["fgsm"] == table["clean"] * len(measures.EPSILONS)
+    [warning] = evaluation_report.warnings(sections)
+    assert "100% of the samples have a zero gradient" in warning
+
+
+def test_other_images_are_told_from_the_test_split(run_folder):
+    sections = evaluate.evaluate(run_folder, Options(only=("ood",), ood=("digits", "noise")))
+    details = sections["ood"].details
+    assert list(details["detection"]) == ["noise"]  # the run's own data set is left out
+    inside, outside = details["confidences"]["test"], details["confidences"]["noise"]
+    truth = np.repeat([1, 0], [len(inside), len(outside)])
+    expected = metrics.roc_auc_score(truth, np.concatenate([inside, outside]))
+    assert sections["ood"].values["auroc"] == pytest.approx(expected, abs=1e-5)
+
+
+def test_others_are_made_as_large_and_as_coloured():
+    config = config_lib.Data(name="fashion_mnist")
+    found = others.outside(("digits", "noise", "fashion_mnist"), (12, 10, 3), config, count=20)
+    assert {name: (images.shape, images.dtype) for name, images in found.items()} == {
+        "digits": ((20, 12, 10, 3), np.uint8),
+        "noise": ((20, 12, 10, 3), np.uint8),
+    }
+    assert np.array_equal(found["digits"][..., 0], found["digits"][..., 2])
+    gray = np.arange(192, dtype=np.uint8).reshape(1, 8, 8, 3)
+    assert np.abs(others.resized(gray, (8, 8, 1)) - gray.mean(-1, keepdims=True)).max() <= 2
+    with pytest.raises(UsageError, match="iris: not a set of images"):
+        others.outside(("iris",), (8, 8, 1), config, count=2)
+    with pytest.raises(UsageError, match="unknown data set digit: did you mean digits"):
+        others.outside(("digit",), (8, 8, 1), config, count=2)
+
+
+def test_released_sets_are_measured_by_corruption_and_severity(run_folder, tmp_path):
+    """Five times the clean images, of which the first severity alone is blackened."""
+    test = data.load(config_lib.Data()).splits["test"]
+    stacked = np.tile(test.inputs, (5, 1, 1, 1))
+    np.save(tmp_path / "labels.npy", np.tile(test.labels, 5))
+    np.save(tmp_path / "fog.npy", stacked)
+    np.save(tmp_path / "frost.npy", np.concatenate([0 * test.inputs, stacked[len(test) :]]))
+    np.save(tmp_path / "speckle_noise.npy", 0 * stacked)
+    options = Options(only=("calibration", "released"), limit=0, corrupted_dir=tmp_path)
+    sections = evaluate.evaluate(run_folder, options)
+    accuracy, black = sections["calibration"].values["accuracy"], np.mean(test.labels == 0)
+    table = sections["released"].details["accuracy"]
+    assert table["fog"] == pytest.approx([accuracy] * 5)
+    assert table["frost"][1:] == pytest.approx([accuracy] * 4)
+    assert table["frost"][0] < 0.2
+    assert len(table["speckle_noise"]) == 5
+    expected = 1 - np.mean([table["fog"], table["frost"]])  # extras stay out of the mean
+    assert sections["released"].values["mean_corruption_error_unnormalised"] == pytest.approx(expected)
+    assert black < 0.2
+    np.save(tmp_path / "labels.npy", np.tile(test.labels[::-1], 5))
+    with pytest.raises(UsageError, match=r"labels\.npy is not five times the 360 test labels"):
+        evaluate.evaluate(run_folder, options)
+
+
+def test_released_sets_of_tfds_have_their_published_names(monkeypatch):
+    cifar = pytest.importorskip("tensorflow_datasets.image_classification.cifar10_corrupted")
+    monkeypatch.setattr(sources, "corrupted", lambda name, data_dir: (np.zeros((4, 1)), np.zeros(4)))
+    sets = list(others.released_by_tfds(config_lib.Data(), limit=2))
+    assert len(sets) == 95
+    assert {len(entry.images) for entry in sets} == {2}
+    assert set(others._TFDS_NAMES) == set(cifar._CORRUPTIONS)
+    monkeypatch.setattr(sources, "corrupted", lambda name, data_dir: None)
+    with pytest.raises(UsageError, match=r"run python -m train\.prepare cifar10_corrupted"):
+        list(others.released_by_tfds(config_lib.Data(), limit=2))
+
+
+def test_the_report_holds_every_number_with_its_definition_and_its_figures(run_folder, tmp_path, few, capsys):
+    sections = evaluate.evaluate(run_folder, Options(limit=20))
+    evaluation_report.write(tmp_path / "report", run_folder, sections)
+    report = json.loads((tmp_path / "report" / "report.json").read_text())
+    for name, section in sections.items():
+        assert report["sections"][name]["settings"]
+        for key, value in section.values.items():
+            assert report["sections"][name]["values"][key]["value"] == value
+            assert report["sections"][name]["values"][key]["definition"] == measures.MEASURES[key].definition
+            assert measures.MEASURES[key].section == name
+    text = (tmp_path / "report" / "report.md").read_text()
+    figures = {path.name for path in (tmp_path / "report").glob("*.png")}
+    assert figures == {"calibration.png", "corruptions.png", "attacks.png", "ood.png", "embeddings.png"}
+    assert all(f"]({name})" in text for name in figures)
+    assert f"| accuracy | {sections['calibration'].values['accuracy']:.2%} |" in text
+    assert "AUROC" in capsys.readouterr().out
+
+
+def test_tables_are_measured_where_measures_apply(tmp_path):
+    config = config_lib.Config(
+        data=config_lib.Data(name="iris", batch_size=32),
+        model=config_lib.Model(name="mlp", width=8),
+        mix=config_lib.Mix(method="erm"),
+        num_epochs=1,
+    )
+    loop.train_and_evaluate(config, tmp_path / "run")
+    assert list(evaluate.evaluate(tmp_path / "run", Options())) == ["calibration", "embeddings"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("", "the following arguments are required: --run (see --help)"),
+        ("--run=nowhere", "nowhere holds no run: config.json is missing"),
+        ("--run=nowhere --only=calibraton", "unknown section calibraton: did you mean calibration?"),
+        ("--run=nowhere --limit=-1", "--limit must be at least 0, got -1"),
+        ("--run=nowhere --limit=x", "argument --limit: invalid int value: 'x'"),
+        ("--run=nowhere --corupted-dir=x", "unrecognized arguments: --corupted-dir=x"),
+    ],
+)
+def test_mistakes_end_with_one_line(arguments, message, capsys):
+    assert evaluate.main(arguments.split()) == 2
+    errors = capsys.readouterr().err
+    assert errors.startswith("train.evaluate: ")
+    assert message in errors
+    assert errors.count("\n") == 1
+
+
+def test_a_run_of_another_version_or_without_checkpoints_is_refused(run_folder, tmp_path):
+    written = json.loads((run_folder / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(written))
+    with pytest.raises(UsageError, match="has no checkpoint yet"):
+        predictor.load(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps(written | {"colour": 1}))
+    with pytest.raises(UsageError, match="not of this version of the program: unknown colour"):
+        predictor.load(tmp_path)
+    assert config_lib.read(run_folder / "config.json") == small_config(method="erm")

@@ -1,0 +1,189 @@
+"""Compares methods: trains each over seeds, evaluates every run, and writes tables.
+
+Usage: python -m train.compare [--config=FILE] [--workdir=FOLDER] ...
+       python -m train.compare --readme
+
+A comparison is a Python file with get_comparison(), such as train/configs/compare_digits.py.
+Alpha is chosen for each method on a validation split, by runs of seeds of their own; then all
+methods run with the same seeds, which draw the same samples for all. Runs that have ended
+are kept in the workdir: to add a row or a seed costs its own runs only. It leaves a JSON file
+of all results, and in the workdir table.md, runs.csv and differences.png.
+"""
+
+from collections.abc import Callable, Sequence
+import contextlib
+import itertools
+import json
+import os
+import pathlib
+import statistics
+import sys
+from typing import TYPE_CHECKING, Any
+
+from train import comparison as comparison_lib
+from train.comparison import Comparison, Run
+from train.config import UsageError
+
+if TYPE_CHECKING:
+    from train.reporting import Row
+
+
+def trained(run: Run, workdir: pathlib.Path) -> "Row":
+    """The metrics of a run's last epoch; it is trained, or resumed, unless it has ended already."""
+    from train import loop, reporting
+
+    folder = run.folder(workdir)
+    row = reporting.finished(folder, run.config)
+    if row is None:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with (
+            folder.with_suffix(".log").open("a") as log,
+            contextlib.redirect_stdout(log),
+            contextlib.redirect_stderr(log),
+        ):
+            loop.train_and_evaluate(run.config, folder)
+        row = reporting.finished(folder, run.config)
+    assert row is not None
+    return row
+
+
+def evaluated(run: Run, workdir: pathlib.Path, comparison: Comparison) -> dict[str, float]:
+    """The measures of a run; what was measured before in the same way is kept in its folder."""
+    from train import evaluate, measures, reporting
+
+    trained(run, workdir)
+    folder, data = run.folder(workdir), run.config.data
+    sections = tuple(dict.fromkeys(measures.MEASURES[key].section for key in comparison.measures))
+    settings = {"limit": comparison.limit, "sections": list(sections)}
+    kept = folder / "measures.json"
+    if kept.exists() and (content := json.loads(kept.read_text()))["settings"] == settings:
+        return content["values"]
+    options = evaluate.Options(
+        only=sections, limit=comparison.limit, data_dir=data.data_dir, manual_dir=data.manual_dir
+    )
+    measured = evaluate.evaluate(folder, options, quiet=True)
+    values = {key: value for section in measured.values() for key, value in section.values.items()}
+    reporting.write_json(kept, {"settings": settings, "values": values})
+    return values
+
+
+def choose(
+    comparison: Comparison, dataset: str, method: str, workdir: pathlib.Path, done: Callable[[Run], None]
+) -> list[dict[str, float]]:
+    """The candidates of alpha, the best first: by mean accuracy on the validation splits, then by NLL."""
+    alphas = comparison_lib.candidates(comparison, method)
+    if len(alphas) == 1:
+        return [{"alpha": alphas[0]}]
+    tried = []
+    for alpha in alphas:
+        rows = []
+        for seed in comparison_lib.selection_seeds(comparison):
+            run = comparison_lib.run(comparison, dataset, method, alpha, seed)
+            rows.append(trained(run, workdir))
+            done(run)
+        means = {key: statistics.fmean(row[f"validation_{key}"] for row in rows) for key in ("accuracy", "nll")}
+        tried.append({"alpha": alpha, **means})
+    return sorted(tried, key=lambda entry: (-entry["accuracy"], entry["nll"]))
+
+
+def compare(comparison: Comparison, workdir: pathlib.Path) -> dict[str, Any]:
+    """Chooses, trains, evaluates and times all that is compared.
+
+    Args:
+      comparison: what.
+      workdir: where the runs lie, or will.
+
+    Returns:
+      The selection, the runs with their measures, and the cost of a step.
+    """
+    import jax
+    import tqdm
+
+    from train import cost
+
+    pairs = [(dataset, method) for dataset in comparison.datasets for method in comparison.methods]
+    bar = tqdm.tqdm(total=comparison_lib.num_runs(comparison), unit="run", disable=not sys.stderr.isatty())
+
+    count = itertools.count(1)
+
+    def done(run: Run) -> None:
+        if next(count) % 20 == 0:
+            jax.clear_caches()  # XLA's CPU backend aborts once it has mapped thousands of programs
+        bar.set_description(str(run.folder(pathlib.Path())), refresh=False)
+        bar.update()
+        if bar.disable:
+            print(run.folder(workdir), flush=True)
+
+    selection = {pair: choose(comparison, *pair, workdir, done) for pair in pairs}
+    chosen = {pair: tried[0]["alpha"] for pair, tried in selection.items()}
+    runs = []
+    for seed in range(comparison.num_seeds):
+        for dataset, method in pairs:
+            run = comparison_lib.run(comparison, dataset, method, chosen[dataset, method], seed)
+            measured = evaluated(run, workdir, comparison)
+            values = {key: measured[key] for key in comparison.measures}
+            alpha = run.config.mix.alpha
+            runs.append({"dataset": dataset, "method": method, "alpha": alpha, "seed": seed, "values": values})
+            done(run)
+    bar.close()
+    costs = {}
+    for dataset in comparison.datasets:
+        methods = {
+            m: comparison_lib.run(comparison, dataset, m, chosen[dataset, m], 0).config for m in comparison.methods
+        }
+        costs[dataset] = cost.step_ratios(methods)
+    tried = [{"dataset": d, "method": m, "candidates": c} for (d, m), c in selection.items() if len(c) > 1]
+    return {"selection": tried, "runs": runs, "cost": costs}
+
+
+def parse(argv: Sequence[str]) -> tuple[Any, Comparison | None]:
+    """Reads the flags, and the comparison unless the README's tables are asked for."""
+    from train import cli
+
+    parser = cli.Parser(__doc__ or "")
+    add = parser.add_argument
+    add(
+        "--config",
+        metavar="FILE",
+        type=pathlib.Path,
+        default=cli.CONFIGS / "compare_digits.py",
+        help="a Python file with get_comparison() (compare_digits.py)",
+    )
+    add("--workdir", metavar="FOLDER", type=pathlib.Path, help="where the runs lie (runs/<name of the config>)")
+    add("--results", metavar="FILE", type=pathlib.Path, help="where results go (results.json in the workdir)")
+    add("--data_dir", metavar="FOLDER", help="where tfds' data lie")
+    add("--manual_dir", metavar="FOLDER", help="of original files, to prepare data from")
+    add("--readme", action="store_true", help="only make the README's tables anew from train/results/*.json")
+    flags = parser.parse_args(argv)
+    if flags.readme:
+        return flags, None
+    comparison = cli.load(flags.config, "get_comparison", Comparison)
+    comparison_lib.check(comparison)
+    places = {name: value for name in ("data_dir", "manual_dir") if (value := getattr(flags, name)) is not None}
+    flags.workdir = (flags.workdir or pathlib.Path("runs") / flags.config.stem).expanduser()
+    flags.results = flags.results or flags.workdir / "results.json"
+    return flags, comparison_lib.placed(comparison, **places)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the program, and returns its exit code: 0, or 2 for a mistake in the arguments."""
+    try:
+        flags, comparison = parse(argv)
+        from train import comparison_report, parallel  # after --help and usage errors, which need no JAX
+
+        if comparison is None:
+            comparison_report.update_readme()
+            return 0
+        parallel.keep_programs(flags.workdir / "programs")
+        results = compare(comparison, flags.workdir)
+        comparison_report.write(
+            results, comparison, f"--config={os.path.relpath(flags.config)}", flags.workdir, flags.results
+        )
+    except UsageError as error:
+        print(f"train.compare: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

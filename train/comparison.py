@@ -1,0 +1,166 @@
+"""What is compared: methods on data sets over seeds; which runs that takes; when a difference counts."""
+
+from collections.abc import Sequence
+import dataclasses
+import math
+import pathlib
+import re
+import statistics
+from typing import Any
+
+from train.config import Config, Mix, UsageError, known
+
+Results = dict[str, Any]  # what train.compare writes as JSON
+
+SELECTION_SEED = 1000  # the first seed of the runs that alpha is chosen by; no measured run has it
+
+
+@dataclasses.dataclass(frozen=True)
+class Claim:
+    """What a paper's abstract says, and what is held against it; fixed before anything is measured.
+
+    It holds for a method if the mean difference to another one, seed by seed, is on the
+    claimed side of zero by more than two standard errors.
+
+    Attributes:
+      source: the paper.
+      text: what it says.
+      measure: the column that speaks to it.
+      methods: those it is about.
+      against: the method that they are said to surpass.
+    """
+
+    source: str
+    text: str
+    measure: str
+    methods: tuple[str, ...]
+    against: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """Methods against one another.
+
+    Attributes:
+      datasets: by title, what is trained but for the mixing.
+      methods: by title, the mixing; the first is the one that others are compared with.
+      alphas: candidates of alpha for all but erm, tried on the validation split.
+      num_seeds: number of measured runs of each method on each data set.
+      num_selection_seeds: number of runs that each candidate is judged by.
+      measures: columns of the table, keys of train.measures.MEASURES.
+      limit: samples of the test split that corruptions and attacks are measured on; 0: all.
+      claims: what the papers say.
+    """
+
+    datasets: dict[str, Config]
+    methods: dict[str, Mix]
+    alphas: tuple[float, ...]
+    num_seeds: int
+    num_selection_seeds: int
+    measures: tuple[str, ...]
+    limit: int = 0
+    claims: tuple[Claim, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One training of one method.
+
+    Attributes:
+      dataset: title of the data set.
+      method: title of the method.
+      config: everything that determines it.
+    """
+
+    dataset: str
+    method: str
+    config: Config
+
+    def folder(self, workdir: pathlib.Path) -> pathlib.Path:
+        """Where it lies, by what tells it from the others."""
+        mix = self.config.mix
+        method = self.method if mix.method == "erm" else f"{self.method} alpha={mix.alpha:g}"
+        names = (self.dataset, method, f"seed={self.config.seed}")
+        return workdir.joinpath(*(re.sub(r"[^\w=.-]+", "_", name) for name in names))
+
+
+def run(comparison: Comparison, dataset: str, method: str, alpha: float, seed: int) -> Run:
+    """A run; the seed draws the training and validation samples, too, the same for all methods."""
+    base, mix = comparison.datasets[dataset], comparison.methods[method]
+    if mix.method != "erm":
+        mix = dataclasses.replace(mix, alpha=alpha)
+    data = dataclasses.replace(base.data, split_seed=seed)
+    return Run(dataset, method, dataclasses.replace(base, data=data, mix=mix, seed=seed))
+
+
+def placed(comparison: Comparison, **places: Any) -> Comparison:
+    """The same comparison, its data in other places: data_dir, manual_dir."""
+    bases = {
+        dataset: dataclasses.replace(base, data=dataclasses.replace(base.data, **places))
+        for dataset, base in comparison.datasets.items()
+    }
+    return dataclasses.replace(comparison, datasets=bases)
+
+
+def num_runs(comparison: Comparison) -> int:
+    """How many runs it takes in all."""
+    tried = [len(candidates(comparison, method)) for method in comparison.methods]
+    selection = comparison.num_selection_seeds * sum(count for count in tried if count > 1)
+    return len(comparison.datasets) * (selection + comparison.num_seeds * len(tried))
+
+
+def selection_seeds(comparison: Comparison) -> range:
+    """The seeds of the runs that alpha is chosen by."""
+    return range(SELECTION_SEED, SELECTION_SEED + comparison.num_selection_seeds)
+
+
+def check(comparison: Comparison) -> None:
+    """Raises a UsageError where the parts of a comparison do not fit one another."""
+    from train.measures import MEASURES
+
+    if comparison.num_seeds < 2:
+        raise UsageError(f"num_seeds must be at least 2, to have a standard error, got {comparison.num_seeds}")
+    for measure in comparison.measures:
+        known("measure", measure, list(MEASURES))
+    for claim in comparison.claims:
+        for method in (*claim.methods, claim.against):
+            known("method of a claim", method, list(comparison.methods))
+        known("measure of a claim", claim.measure, comparison.measures)
+    for dataset, base in comparison.datasets.items():
+        if not base.data.num_validation:
+            raise UsageError(f"{dataset} needs data.num_validation, to choose alpha by")
+
+
+def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
+    """The mean and its standard error."""
+    return statistics.fmean(values), statistics.stdev(values) / math.sqrt(len(values))
+
+
+def counts(differences: Sequence[float], better: str) -> int:
+    """1 where differences, seed by seed, are for the better by more than two standard errors, -1 for the worse, else 0.
+
+    Args:
+      differences: one for each seed.
+      better: "higher" or "lower".
+    """
+    mean, error = mean_and_error(differences)
+    if abs(mean) <= 2 * error:
+        return 0
+    return 1 if (mean > 0) == (better == "higher") else -1
+
+
+def column(record: Results, dataset: str, method: str, key: str) -> list[float]:
+    """A measure of a method by seed."""
+    runs = [run for run in record["runs"] if (run["dataset"], run["method"]) == (dataset, method)]
+    return [run["values"][key] for run in sorted(runs, key=lambda run: run["seed"])]
+
+
+def differences(record: Results, dataset: str, method: str, against: str, key: str) -> list[float]:
+    """A measure of a method less that of another, seed by seed."""
+    pairs = zip(column(record, dataset, method, key), column(record, dataset, against, key), strict=True)
+    return [one - other for one, other in pairs]
+
+
+def candidates(comparison: Comparison, method: str) -> tuple[float, ...]:
+    """The alphas among which one is chosen on the validation split."""
+    return comparison.alphas if comparison.methods[method].method != "erm" else (comparison.methods[method].alpha,)

@@ -1,0 +1,140 @@
+"""What a comparison leaves: results as JSON, a table, a CSV file, a figure; and the README's tables."""
+
+import csv
+import dataclasses
+import json
+import pathlib
+import re
+import time
+
+from train import comparison as comparison_lib
+from train import comparison_figure, reporting
+from train.comparison import Claim, Comparison, Results, column, differences
+from train.config import UsageError
+from train.measures import MEASURES
+
+ROOT = pathlib.Path(__file__).parents[1]
+RESULTS = ROOT / "train" / "results"
+VERDICTS = {1: "holds", 0: "not seen", -1: "the contrary"}
+
+
+def write(results: Results, comparison: Comparison, config: str, workdir: pathlib.Path, path: pathlib.Path) -> None:
+    """Writes everything, and prints the table.
+
+    Args:
+      results: of train.compare.compare.
+      comparison: what was compared.
+      config: the flags that name it, for the command.
+      workdir: for table.md, runs.csv and differences.png.
+      path: for the JSON file.
+    """
+    here = comparison_lib.placed(comparison, data_dir="", manual_dir="")  # where data lie is nobody's business
+    record = {
+        "command": f"python -m train.compare {config}".strip(),
+        "date": time.strftime("%Y-%m-%d"),
+        "environment": reporting.environment(),
+        "design": json.loads(json.dumps(dataclasses.asdict(here))),
+        **results,
+    }
+    text = "\n".join(tables(record))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        reporting.write_json(path, record)
+        (workdir / "table.md").write_text(text + "\n")
+        with (workdir / "runs.csv").open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["dataset", "method", "alpha", "seed", *comparison.measures])
+            for run in results["runs"]:
+                cells = [run["values"][key] for key in comparison.measures]
+                writer.writerow([run["dataset"], run["method"], run["alpha"], run["seed"], *cells])
+        comparison_figure.draw(record, workdir / "differences.png")
+    except OSError as error:
+        raise UsageError(f"cannot write {error.filename}: {error.strerror}") from None
+    print(text)
+    print(f"\n{path}, {workdir / 'table.md'}, {workdir / 'runs.csv'}, {workdir / 'differences.png'}")
+
+
+def tables(record: Results) -> list[str]:
+    """The lines of a record's tables in Markdown: measures by method, then the claims."""
+    design = record["design"]
+    datasets, methods, keys = design["datasets"], list(design["methods"]), design["measures"]
+    arrows = {"higher": "↑", "lower": "↓", "zero": ""}
+    titles = [f"{MEASURES[key].title} {arrows[MEASURES[key].better]}".strip() for key in keys]
+    lines = []
+    first = [*(("data",) if len(datasets) > 1 else ()), "method", "alpha"]
+    lines += ["| " + " | ".join([*first, *titles, "step / erm"]) + " |", "|---" * (len(first) + len(keys) + 1) + "|"]
+    for dataset in datasets:
+        for method in methods:
+            runs = [run for run in record["runs"] if (run["dataset"], run["method"]) == (dataset, method)]
+            alpha = "" if design["methods"][method]["method"] == "erm" else f"{runs[0]['alpha']:g}"
+            cells = [_cell(record, dataset, method, methods[0], key) for key in keys]
+            low, middle, high = record["cost"][dataset][method]
+            cost = "1" if method == methods[0] else f"{middle:.2f} [{low:.2f}, {high:.2f}]"
+            lines.append(
+                "| " + " | ".join([*((dataset,) if len(datasets) > 1 else ()), method, alpha, *cells, cost]) + " |"
+            )
+    lines += ["", _caption(record)]
+    if design["claims"]:
+        lines += ["", "| claim | measure | of | difference | verdict |", "|---|---|---|---|---|"]
+        for claim in (Claim(**claim) for claim in design["claims"]):
+            rows = [_verdict(record, claim, dataset, method) for dataset in datasets for method in claim.methods]
+            lines += [f"| {f'{claim.source} {claim.text}' if not i else ''} {row}" for i, row in enumerate(rows)]
+    return lines
+
+
+def _cell(record: Results, dataset: str, method: str, baseline: str, key: str) -> str:
+    """Mean and standard error; bold where better than the baseline by two standard errors, in italics where worse."""
+    measure = MEASURES[key]
+    mean, error = comparison_lib.mean_and_error(column(record, dataset, method, key))
+    text = f"{_plain(key, mean)} ± {_plain(key, error, signed=False)}"
+    if method == baseline or measure.better == "zero":
+        return text
+    count = comparison_lib.counts(differences(record, dataset, method, baseline, key), measure.better)
+    return {1: f"**{text}**", 0: text, -1: f"*{text}*"}[count]
+
+
+def _verdict(record: Results, claim: Claim, dataset: str, method: str) -> str:
+    difference = differences(record, dataset, method, claim.against, claim.measure)
+    mean, error = comparison_lib.mean_and_error(difference)
+    verdict = VERDICTS[comparison_lib.counts(difference, MEASURES[claim.measure].better)]
+    of = f"{method} - {claim.against}" + (f", {dataset}" if len(record["design"]["datasets"]) > 1 else "")
+    number = f"{'+' if mean >= 0 else ''}{_plain(claim.measure, mean)} ± {_plain(claim.measure, error, signed=False)}"
+    return f"| {MEASURES[claim.measure].title} | {of} | {number} | {verdict} |"
+
+
+def _plain(key: str, value: float, *, signed: bool = True) -> str:
+    """A number as its measure is printed, shares in percent."""
+    form = MEASURES[key].form if signed else MEASURES[key].form.replace("+", "")
+    return f"{100 * value:.2f}" if form.endswith("%") else f"{value:{form.replace('4', '3')}}"
+
+
+def _caption(record: Results) -> str:
+    design = record["design"]
+    environment = record["environment"]
+    limit = f" Corruptions, attacks and linearity: the first {design['limit']} test images." if design["limit"] else ""
+    first = next(iter(design["methods"]))
+    tried = ", ".join(f"{alpha:g}" for alpha in design["alphas"])
+    return (
+        f"Mean ± standard error over {design['num_seeds']} seeds, accuracies in %; **bold** is better than {first} by "
+        f"more than two standard errors of the difference, seed by seed, *italics* worse. Alpha is the best of {tried} "
+        f"by accuracy, then NLL, on the validation split, mean of {design['num_selection_seeds']} further seed(s)."
+        f"{limit} `{record['command']}`, {environment['devices']} on {environment['host']}, "
+        f"jax {environment['jax']}, {record['date']}."
+    )
+
+
+def update_readme(readme: pathlib.Path = ROOT / "README.md", results: pathlib.Path = RESULTS) -> None:
+    """Makes every table of the README anew that stands between <!-- results: NAME --> and <!-- end -->."""
+    readme.write_text(updated(readme.read_text(), results))
+
+
+def updated(text: str, results: pathlib.Path = RESULTS) -> str:
+    """A text whose tables are those of the results."""
+
+    def table(match: re.Match) -> str:
+        path = results / f"{match[1]}.json"
+        if not path.is_file():
+            raise UsageError(f"the README asks for {path}, which is missing")
+        return "\n".join([f"<!-- results: {match[1]} -->", *tables(json.loads(path.read_text())), "<!-- end -->"])
+
+    return re.sub(r"<!-- results: (\w+) -->.*?<!-- end -->", table, text, flags=re.DOTALL)

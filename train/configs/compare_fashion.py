@@ -1,0 +1,54 @@
+"""Methods on 5,000 training images of Fashion-MNIST, five seeds.
+
+Command: python -m train.compare --config=train/configs/compare_fashion.py
+    Prepare the data before: python -m train.prepare fashion_mnist
+Hardware: 2 CPU cores.
+Result: with alpha .2 mixup reaches 85.89 %, k-mixup (k = 16) 85.91 %, ERM 85.73 %; under corruptions 75.51,
+    72.84 and 66.36 %; all of it in the README. About 80 s a run and 60 s its evaluation on one core
+    (jax 0.10.2, 2026-11-23).
+"""
+
+from train.comparison import Claim, Comparison
+from train.config import Config, Data, Mix, Model
+
+MIXUP, CUTMIX, KMIXUP = "Mixup (arXiv:1710.09412)", "CutMix (arXiv:1905.04899)", "k-mixup (arXiv:2106.02933)"
+
+
+def get_comparison() -> Comparison:
+    """A small CNN, twenty epochs; 3,000 further images choose alpha."""
+    base = Config(
+        data=Data(name="fashion_mnist", num_train=5000, num_validation=3000),
+        model=Model(width=16),
+        num_epochs=20,
+    )
+    kmixup = {f"kmixup k={k}": Mix(method="kmixup", k=k, solver="exact") for k in (2, 8, 16)}
+    return Comparison(
+        datasets={"fashion_mnist_5000_images": base},
+        methods={"erm": Mix(method="erm"), "mixup": Mix(method="mixup"), "cutmix": Mix(method="cutmix"), **kmixup},
+        alphas=(0.2, 1.0, 4.0),
+        num_seeds=5,
+        num_selection_seeds=1,
+        measures=(
+            "accuracy",
+            "nll",
+            "ece",
+            "ece_scaled",
+            "corrupted_accuracy",
+            "fgsm_accuracy",
+            "pgd_accuracy",
+            "linearity_gap",
+            "auroc",
+            "alignment",
+            "uniformity",
+        ),
+        limit=500,
+        claims=(
+            Claim(MIXUP, "improves generalization", "accuracy", ("mixup",), "erm"),
+            Claim(MIXUP, "increases robustness to adversarial examples", "fgsm_accuracy", ("mixup",), "erm"),
+            Claim(CUTMIX, "improves classification", "accuracy", ("cutmix",), "erm"),
+            Claim(CUTMIX, "improves robustness to corruptions", "corrupted_accuracy", ("cutmix",), "erm"),
+            Claim(CUTMIX, "improves out-of-distribution detection", "auroc", ("cutmix",), "erm"),
+            Claim(KMIXUP, "generalizes better than Mixup", "accuracy", tuple(kmixup), "mixup"),
+            Claim(KMIXUP, "is more robust than Mixup", "corrupted_accuracy", tuple(kmixup), "mixup"),
+        ),
+    )

@@ -1,0 +1,174 @@
+"""Measures a trained run: calibration, corruptions, attacks, linearity, embeddings, other data.
+
+Usage: python -m train.evaluate --run=FOLDER [--only=SECTIONS] [--limit=N] ...
+
+Reads the newest checkpoint of a run folder of train.main and measures it on the run's test
+split, on all devices of this machine. Leaves in FOLDER/evaluation: report.json (every number
+with its definition and settings), report.md and figures. Numbers do not depend on the batch
+size or on the number of devices.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+import functools
+import itertools
+import pathlib
+import sys
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from train.config import UsageError, known
+
+if TYPE_CHECKING:
+    from train.measures import Section
+    from train.predictor import Predictor, Wrap
+
+SECTIONS = ("calibration", "corruptions", "attacks", "linearity", "embeddings", "ood", "released")
+OF_IMAGES = ("corruptions", "attacks", "linearity", "ood", "released")
+
+
+class Options(NamedTuple):
+    """What of a run is measured, and where its data and others lie.
+
+    Attributes:
+      only: names of sections.
+      limit: first samples of the test split that corruptions, attacks and linearity take; 0: all.
+      ood: names of data sets to tell from the run's own.
+      batch_size: samples per pass.
+      corrupted_dir: of CIFAR-C as released.
+      corrupted_tfds: whether to read it from tfds.
+      data_dir: of tfds, where not the run's own.
+      manual_dir: of original files, likewise.
+    """
+
+    only: tuple[str, ...] = SECTIONS
+    limit: int = 1000
+    ood: tuple[str, ...] = ("digits", "noise")
+    batch_size: int = 500
+    corrupted_dir: pathlib.Path | None = None
+    corrupted_tfds: bool = False
+    data_dir: str | None = None
+    manual_dir: str | None = None
+
+
+def evaluate(
+    folder: pathlib.Path, options: Options, *, wrap: "Wrap | None" = None, quiet: bool = False
+) -> "dict[str, Section]":
+    """Measures the newest checkpoint of a run.
+
+    Args:
+      folder: the run folder.
+      options: what is measured.
+      wrap: what turns the logits function into the one that is measured and attacked, such as a
+        transformation at test time.
+      quiet: whether to show no progress.
+
+    Returns:
+      The sections that apply to the data, by name.
+
+    Raises:
+      UsageError: if the folder holds no run, or data are missing.
+    """
+    import tqdm
+
+    from train import predictor as predictor_lib
+
+    config, dataset, predictor = predictor_lib.load(
+        folder, data_dir=options.data_dir, manual_dir=options.manual_dir, batch_size=options.batch_size, wrap=wrap
+    )
+    asked = list(_sections(config, dataset, options))
+    sections, batches = {}, itertools.count(1)
+    with tqdm.tqdm(asked, unit="section", disable=quiet or not sys.stderr.isatty()) as bar:
+        predictor.progress = lambda: bar.set_postfix(batches=next(batches))
+        for name, measure in bar:
+            bar.set_description(name)
+            sections[name] = measure(predictor)
+    return sections
+
+
+def _sections(config: Any, dataset: Any, options: Options) -> "Iterator[tuple[str, Callable[[Predictor], Section]]]":
+    """The sections that are asked for and apply, ready to be called."""
+    from train import measures, others
+
+    splits = {name: measures.Samples(*split.read()) for name, split in dataset.splits.items() if name != "train"}
+    test, held_out = splits["test"], splits.get("validation")
+    few, images = test.first(options.limit), test.inputs.ndim == 4
+    if "calibration" in options.only:
+        yield "calibration", functools.partial(measures.clean, samples=test, held_out=held_out)
+    if "embeddings" in options.only:
+        yield "embeddings", functools.partial(measures.embedding, samples=test)
+    if not images:
+        return
+    if "corruptions" in options.only:
+        yield "corruptions", functools.partial(measures.corrupted, samples=few)
+    if "attacks" in options.only:
+        yield "attacks", functools.partial(measures.attacked, samples=few)
+    if "linearity" in options.only:
+        yield "linearity", functools.partial(measures.linear, samples=few)
+    if "ood" in options.only:
+        outside = others.outside(options.ood, test.inputs.shape[1:], config.data, count=len(test.labels))
+        if outside:
+            yield "ood", functools.partial(measures.out_of_distribution, samples=test, outside=outside)
+    if "released" in options.only and options.corrupted_dir:
+        sets = others.released(options.corrupted_dir, test.labels, limit=options.limit)
+        yield "released", functools.partial(measures.released, sets=sets)
+    elif "released" in options.only and options.corrupted_tfds:
+        sets = others.released_by_tfds(config.data, limit=options.limit)
+        yield "released", functools.partial(measures.released, sets=sets)
+
+
+def parse(argv: Sequence[str]) -> tuple[pathlib.Path, pathlib.Path, Options]:
+    """Reads the flags: the run folder, the folder of the report, and what is measured."""
+    from train import cli
+
+    defaults = Options()
+    parser = cli.Parser(__doc__ or "")
+    add = parser.add_argument
+    add("--run", metavar="FOLDER", required=True, help="run folder of train.main")
+    add("--only", metavar="SECTIONS", default=",".join(SECTIONS), help="some of %(default)s")
+    add(
+        "--limit",
+        type=int,
+        metavar="N",
+        default=defaults.limit,
+        help="first test samples that corruptions, attacks and linearity take (%(default)s); 0: all",
+    )
+    add(
+        "--ood",
+        metavar="SETS",
+        default=",".join(defaults.ood),
+        help="data sets to tell from the run's own (%(default)s)",
+    )
+    released = "CIFAR-10-C or CIFAR-100-C as released, *.npy"
+    add("--corrupted_dir", "--corrupted-dir", metavar="FOLDER", type=pathlib.Path, help=released)
+    add("--corrupted_tfds", action="store_true", help="CIFAR-10-C as prepared by train.prepare cifar10_corrupted")
+    add("--batch_size", type=int, metavar="N", default=defaults.batch_size, help="samples per pass (%(default)s)")
+    add("--out", metavar="FOLDER", type=pathlib.Path, help="where to write (evaluation, in the run folder)")
+    add("--data_dir", metavar="FOLDER", help="where tfds' data lie, if not where the run found them")
+    add("--manual_dir", metavar="FOLDER", help="of original files, to prepare data from")
+    values = vars(parser.parse_args(argv))
+    run, out = pathlib.Path(values.pop("run")).expanduser(), values.pop("out")
+    for name in ("only", "ood"):
+        values[name] = tuple(part for part in values[name].split(",") if part)
+    for section in values["only"]:
+        known("section", section, SECTIONS)
+    for name, least in (("limit", 0), ("batch_size", 1)):
+        if values[name] < least:
+            raise UsageError(f"--{name} must be at least {least}, got {values[name]}")
+    return run, out or run / "evaluation", Options(**values)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the program, and returns its exit code: 0, or 2 for a mistake in the arguments."""
+    try:
+        run, out, options = parse(argv)
+        from train import evaluation_report  # after --help and usage errors, which need no JAX
+
+        sections = evaluate(run, options)
+        evaluation_report.write(out, run, sections)
+    except UsageError as error:
+        print(f"train.evaluate: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,113 @@
+"""What an evaluation leaves: report.json, report.md and figures."""
+
+import json
+import pathlib
+import shlex
+import sys
+import time
+from typing import Any
+
+import numpy as np
+
+from train import config, evaluation_figures, reporting
+from train.config import UsageError
+from train.measures import MEASURES, PROBABILITIES, ZERO_GRADIENTS, Section
+
+
+def write(out: pathlib.Path, run: pathlib.Path, sections: dict[str, Section]) -> None:
+    """Writes the report into a folder and prints its table.
+
+    Args:
+      out: the folder, made here.
+      run: the folder of the run that was measured.
+      sections: what was measured.
+    """
+    report = {
+        "run": str(run),
+        "command": f"python -m train.evaluate {shlex.join(sys.argv[1:])}",
+        "date": time.strftime("%Y-%m-%d"),
+        "environment": reporting.environment(),
+        "sections": {name: as_json(section) for name, section in sections.items()},
+    }
+    title = reporting.title(config.read(run / "config.json"))
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "report.json").write_text(json.dumps(report, indent=2) + "\n")
+        (out / "report.md").write_text(_markdown(report, sections))
+        for name, section in sections.items():
+            if name in evaluation_figures.FIGURES:
+                evaluation_figures.FIGURES[name](section, title, out / f"{name}.png")
+    except OSError as error:
+        raise UsageError(f"cannot write {out}: {error.strerror}") from None
+    rows = [(MEASURES[key].title, formatted(key, value)) for s in sections.values() for key, value in s.values.items()]
+    for warning in warnings(sections):
+        print(f"warning: {warning}", file=sys.stderr)
+    print(reporting.table([*rows, ("report", str(out / "report.md"))]))
+
+
+def warnings(sections: dict[str, Section]) -> list[str]:
+    """What makes numbers mean less than they seem to."""
+    found = []
+    if attacked := sections.get("attacks"):
+        zero = attacked.settings[ZERO_GRADIENTS]
+        if zero > 0.01:
+            found.append(f"{zero:.0%} of the samples have a zero gradient, which hides them from attacks")
+        if attacked.settings[PROBABILITIES]:
+            found.append("the outputs look like probabilities; attacks want logits")
+    temperature = sections["calibration"].values["temperature"] if "calibration" in sections else 1.0
+    if not 0.011 < temperature < 99:
+        found.append(f"the temperature {temperature:.3g} is at its bound: the held-out samples are too few or too easy")
+    return found
+
+
+def formatted(key: str, value: float) -> str:
+    """A number as its measure is printed."""
+    return f"{value:{MEASURES[key].form}}"
+
+
+def as_json(section: Section) -> dict[str, Any]:
+    """A section's numbers with their definitions, its settings, and its tables; not its samples."""
+    values = {key: {"value": value, "definition": MEASURES[key].definition} for key, value in section.values.items()}
+    tables = {
+        name: table for name, table in section.details.items() if isinstance(table, dict) and not _of_samples(table)
+    }
+    return {"values": values, "settings": section.settings, **tables}
+
+
+def _of_samples(table: dict[str, Any]) -> bool:
+    return any(isinstance(value, np.ndarray) for value in table.values())
+
+
+def _markdown(report: dict[str, Any], sections: dict[str, Section]) -> str:
+    lines = [f"# {report['run']}", "", f"`{report['command']}`, {report['date']}, {report['environment']['devices']}"]
+    for name, section in sections.items():
+        lines += ["", f"## {name}", "", "| measure | value | definition |", "|---|---|---|"]
+        lines += [
+            f"| {MEASURES[key].title} | {formatted(key, value)} | {MEASURES[key].definition} |"
+            for key, value in section.values.items()
+        ]
+        lines += [f"\nWarning: {warning}." for warning in warnings({name: section})]
+        lines += ["", "; ".join(f"{key}: {value}" for key, value in section.settings.items()) + "."]
+        if name in evaluation_figures.FIGURES:
+            lines += ["", f"![{name}]({name}.png)"]
+        if "detection" in section.details:
+            lines += ["", *_detection(section.details["detection"])]
+        elif "accuracy" in section.details:
+            lines += ["", *_accuracies(section.details["accuracy"])]
+    return "\n".join(lines) + "\n"
+
+
+def _accuracies(table: dict[str, list[float]]) -> list[str]:
+    rows = [f"| {name} | " + " | ".join(f"{value:.2%}" for value in row) + " |" for name, row in table.items()]
+    width = max(map(len, table.values()))
+    header = "| accuracy | " + " | ".join(str(i + 1) for i in range(width)) + " |"
+    return [header, "|---" * (width + 1) + "|", *rows]
+
+
+def _detection(table: dict[str, dict[str, dict[str, float]]]) -> list[str]:
+    keys = list(next(iter(next(iter(table.values())).values())))
+    lines = [f"| against | score | {' | '.join(keys)} |", "|---" * (len(keys) + 2) + "|"]
+    for other, scores in table.items():
+        for score, numbers in scores.items():
+            lines.append(f"| {other} | {score} | " + " | ".join(f"{value:.4f}" for value in numbers.values()) + " |")
+    return lines

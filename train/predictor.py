@@ -1,0 +1,140 @@
+"""A trained model, asked in batches on all devices: host arrays in, host arrays out."""
+
+from collections.abc import Callable
+import functools
+import pathlib
+from typing import Any, NamedTuple
+
+from flax import linen as nn
+import jax
+from jax import Array
+import jax.numpy as jnp
+import numpy as np
+
+from train import checkpoints, data, loop, parallel
+from train import config as config_lib
+from train.config import Config, UsageError
+from train.data import Dataset
+from train.steps import Samples, TrainState
+
+Predict = Callable[[Array], Array]
+Wrap = Callable[[Predict], Predict]
+
+
+class Maps(NamedTuple):
+    """What a model makes of inputs: images in [0, 1], or rows as they are."""
+
+    logits: Predict
+    embedding: Predict
+
+
+class Predictor:
+    """A model with its state, in eval mode; it normalises what it is given.
+
+    Args:
+      model: the model.
+      state: its parameters and batch statistics.
+      mean: of the inputs, per channel.
+      std: likewise.
+      batch_size: samples per pass over the devices; results do not depend on it.
+      wrap: what turns the logits function into the one that is measured, and attacked.
+
+    Attributes:
+      progress: called after each batch.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        state: TrainState,
+        mean: np.ndarray,
+        std: np.ndarray,
+        *,
+        batch_size: int = 500,
+        wrap: Wrap | None = None,
+    ):
+        self._model, self._wrap = model, wrap
+        self.progress: Callable[[], object] = lambda: None
+        variables = {"params": state.params, "batch_stats": state.batch_stats}
+        self._placed = parallel.place((variables, Samples(None, None, mean, std)))
+        self._batch_size = batch_size
+
+    def map(self, function: Callable, *arrays: Any, parameters: Any = None, **options: Any) -> Any:
+        """Calls function(maps, *arrays, parameters, **options) in batches, on all devices.
+
+        Args:
+          function: of a module, so that it is compiled once; all it returns has a leading axis of samples.
+          *arrays: host arrays or keys with a leading axis of samples.
+          parameters: numbers that are the same for all samples, given where not None.
+          **options: hashable, and part of the compiled program.
+
+        Returns:
+          What function returns, on the host, for all samples in their order.
+        """
+        program = _compiled(self._model, self._wrap, function, parameters is not None, tuple(options.items()))
+        n, devices = len(arrays[0]), jax.local_device_count()
+        size = -(-min(self._batch_size, n) // devices) * devices
+        results = []
+        for start in range(0, n, size):
+            batch = [_padded(array[start : start + size], size) for array in arrays]
+            result = program(*self._placed, parallel.split(batch), parameters)
+            results.append(jax.tree.map(_merged, jax.device_get(result)))
+            self.progress()
+        return jax.tree.map(lambda *parts: np.concatenate(parts)[:n], *results)
+
+
+def load(
+    folder: pathlib.Path, *, data_dir: str | None = None, manual_dir: str | None = None, **options: Any
+) -> tuple[Config, Dataset, Predictor]:
+    """Restores the newest checkpoint of a run, on the devices there are.
+
+    Args:
+      folder: the run folder.
+      data_dir: where tfds' data lie, if not where the run found them.
+      manual_dir: of original files, likewise.
+      **options: of the Predictor.
+
+    Returns:
+      The run's configuration, its data and its model.
+
+    Raises:
+      UsageError: if there is no run or no checkpoint, or its data are missing.
+    """
+    config = config_lib.read(folder / "config.json")
+    config.data.data_dir = config.data.data_dir if data_dir is None else data_dir
+    config.data.manual_dir = config.data.manual_dir if manual_dir is None else manual_dir
+    dataset = data.load(config.data, seed=config.seed)
+    program = loop.build(config, dataset)
+    like = parallel.place(jax.jit(program.init)(jax.random.key(0)))
+    saved = checkpoints.Checkpoints(folder / "checkpoints")
+    restored = saved.restore(like)
+    saved.close()
+    if restored is None:
+        raise UsageError(f"{folder} has no checkpoint yet")
+    return config, dataset, Predictor(program.model, restored[0], dataset.mean, dataset.std, **options)
+
+
+@functools.cache  # runs of one configuration share their programs
+def _compiled(model: nn.Module, wrap: Wrap | None, function: Callable, parametrised: bool, options: tuple) -> Any:
+    def call(variables: Any, statistics: Samples, arrays: list[Array], parameters: Any) -> Any:
+        def logits(inputs: Array) -> Array:
+            return jnp.asarray(model.apply(variables, statistics.normalise(inputs)), jnp.float32)
+
+        def embedding(inputs: Array) -> Array:
+            maps = model.apply(variables, statistics.normalise(inputs), method="features")
+            return jnp.asarray(model.apply(variables, maps, method="pool"), jnp.float32)
+
+        maps = Maps(wrap(logits) if wrap else logits, embedding)
+        extra = (parameters,) if parametrised else ()
+        return function(maps, *arrays, *extra, **dict(options))
+
+    return parallel.per_sample(call)
+
+
+def _padded(part: Any, size: int) -> Any:
+    """The last batch filled up with its last sample; all batches have one shape."""
+    return part if len(part) == size else part[np.minimum(np.arange(size), len(part) - 1)]
+
+
+def _merged(leaf: np.ndarray) -> np.ndarray:
+    return leaf.reshape(-1, *leaf.shape[2:])
