@@ -47,7 +47,7 @@ def _mix(config: Mix, alpha: float, *arguments: Any) -> Any:
 def _check_batch(config: Config, n: int, devices: int) -> None:
     """The batch is shared evenly by devices, and each share holds two groups where groups are matched."""
     batch_size = config.data.batch_size
-    grouped = config.mix.method == "kmixup" and config.mix.k > 1
+    grouped = config.mix.matches
     unit = devices * config.mix.k if grouped else devices
     least, most = 2 * unit if grouped else unit, n // unit * unit
     if least <= batch_size <= n and batch_size % unit == 0:

@@ -41,7 +41,10 @@ def trained(run: Run, workdir: pathlib.Path) -> "Row":
             contextlib.redirect_stdout(log),
             contextlib.redirect_stderr(log),
         ):
-            loop.train_and_evaluate(run.config, folder)
+            try:
+                loop.train_and_evaluate(run.config, folder)
+            except UsageError as error:
+                raise UsageError(f"{folder}: {error}") from None
         row = reporting.finished(folder, run.config)
     assert row is not None
     return row
@@ -161,7 +164,7 @@ def parse(argv: Sequence[str]) -> tuple[Any, Comparison | None]:
     comparison_lib.check(comparison)
     places = {name: value for name in ("data_dir", "manual_dir") if (value := getattr(flags, name)) is not None}
     flags.workdir = (flags.workdir or pathlib.Path("runs") / flags.config.stem).expanduser()
-    flags.results = flags.results or flags.workdir / "results.json"
+    flags.results = (flags.results or flags.workdir / "results.json").expanduser()
     return flags, comparison_lib.placed(comparison, **places)
 
 

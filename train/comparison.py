@@ -8,7 +8,7 @@ import re
 import statistics
 from typing import Any
 
-from train.config import Config, Mix, UsageError, known
+from train.config import Config, Mix, UsageError, from_tree, known
 
 Results = dict[str, Any]  # what train.compare writes as JSON
 
@@ -48,7 +48,7 @@ class Comparison:
       num_seeds: number of measured runs of each method on each data set.
       num_selection_seeds: number of runs that each candidate is judged by.
       measures: columns of the table, keys of train.measures.MEASURES.
-      limit: samples of the test split that corruptions and attacks are measured on; 0: all.
+      limit: samples of the test split that corruptions, attacks and linearity are measured on; 0: all.
       claims: what the papers say.
     """
 
@@ -60,6 +60,15 @@ class Comparison:
     measures: tuple[str, ...]
     limit: int = 0
     claims: tuple[Claim, ...] = ()
+
+
+def from_design(design: dict[str, Any]) -> Comparison:
+    """What results say that they compared."""
+    parts: dict[str, Any] = {k: tuple(value) if isinstance(value, list) else value for k, value in design.items()}
+    parts["datasets"] = {name: from_tree(Config, tree) for name, tree in design["datasets"].items()}
+    parts["methods"] = {name: from_tree(Mix, tree) for name, tree in design["methods"].items()}
+    parts["claims"] = tuple(Claim(**claim | {"methods": tuple(claim["methods"])}) for claim in design["claims"])
+    return Comparison(**parts)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,12 +129,18 @@ def check(comparison: Comparison) -> None:
 
     if comparison.num_seeds < 2:
         raise UsageError(f"num_seeds must be at least 2, to have a standard error, got {comparison.num_seeds}")
+    if not comparison.alphas or comparison.num_selection_seeds < 1 or comparison.limit < 0:
+        raise UsageError("alphas must not be empty, num_selection_seeds at least 1 and limit at least 0")
     for measure in comparison.measures:
         known("measure", measure, list(MEASURES))
+        if MEASURES[measure].section == "released":
+            raise UsageError(f"{measure} is measured by train.evaluate only: leave it out")
     for claim in comparison.claims:
         for method in (*claim.methods, claim.against):
             known("method of a claim", method, list(comparison.methods))
         known("measure of a claim", claim.measure, comparison.measures)
+        if MEASURES[claim.measure].better == "none":
+            raise UsageError(f"a claim on {claim.measure} cannot be judged: neither way is better")
     for dataset, base in comparison.datasets.items():
         if not base.data.num_validation:
             raise UsageError(f"{dataset} needs data.num_validation, to choose alpha by")

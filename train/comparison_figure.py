@@ -13,7 +13,7 @@ def draw(record: comparison_lib.Results, path: pathlib.Path) -> None:
     """Dots are mean differences seed by seed, lines two standard errors; better is to the right of none."""
     design = record["design"]
     first, *methods = design["methods"]
-    keys = [key for key in design["measures"] if MEASURES[key].better != "zero"]
+    keys = [key for key in design["measures"] if MEASURES[key].better != "none"]
     columns = min(COLUMNS, len(keys))
     parts = [keys[start : start + columns] for start in range(0, len(keys), columns)]
     rows = [(dataset, part) for dataset in design["datasets"] for part in parts]

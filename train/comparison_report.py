@@ -58,11 +58,14 @@ def tables(record: Results) -> list[str]:
     """The lines of a record's tables in Markdown: measures by method, then the claims."""
     design = record["design"]
     datasets, methods, keys = design["datasets"], list(design["methods"]), design["measures"]
-    arrows = {"higher": "↑", "lower": "↓", "zero": ""}
+    arrows = {"higher": "↑", "lower": "↓", "none": ""}
     titles = [f"{MEASURES[key].title} {arrows[MEASURES[key].better]}".strip() for key in keys]
     lines = []
     first = [*(("data",) if len(datasets) > 1 else ()), "method", "alpha"]
-    lines += ["| " + " | ".join([*first, *titles, "step / erm"]) + " |", "|---" * (len(first) + len(keys) + 1) + "|"]
+    lines += [
+        "| " + " | ".join([*first, *titles, f"step / {methods[0]}"]) + " |",
+        "|---" * (len(first) + len(keys) + 1) + "|",
+    ]
     for dataset in datasets:
         for method in methods:
             runs = [run for run in record["runs"] if (run["dataset"], run["method"]) == (dataset, method)]
@@ -87,7 +90,7 @@ def _cell(record: Results, dataset: str, method: str, baseline: str, key: str) -
     measure = MEASURES[key]
     mean, error = comparison_lib.mean_and_error(column(record, dataset, method, key))
     text = f"{_plain(key, mean)} ± {_plain(key, error, signed=False)}"
-    if method == baseline or measure.better == "zero":
+    if method == baseline or measure.better == "none":
         return text
     count = comparison_lib.counts(differences(record, dataset, method, baseline, key), measure.better)
     return {1: f"**{text}**", 0: text, -1: f"*{text}*"}[count]

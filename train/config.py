@@ -26,7 +26,7 @@ class Data:
     batch_size: int = _field(128, "samples per step, over all devices of all processes")
     num_train: int = _field(0, "size of a class-balanced subset to train on; 0 takes all")
     num_validation: int = _field(0, "samples held out of the training split, measured after each epoch")
-    split_seed: int = _field(0, "of the choice of these two; of toy points; of the test split of digits and tables")
+    split_seed: int = _field(0, "of the choice of these two, and of the points of the toy sets")
     augmentation: str = _field("", "of training images, in the order given: pad_crop, flip, random_resized_crop")
     image_size: int = _field(224, "imagenet2012: side of the images in pixels")
     mean: tuple[float, ...] = _field((), "per channel, of pixels in [0, 1]; () measures the training split")
@@ -52,14 +52,21 @@ class Model:
 class Mix:
     """How the inputs are mixed; each device mixes its own share of the batch."""
 
-    method: str = _field("kmixup", "erm (none), mixup, cutmix or kmixup")
+    method: str = _field("kmixup", "erm (none), mixup, cutmix, hmix, gmix or kmixup")
     alpha: float = _field(1.0, "concentration of the ratio's Beta, > 0")
     final_alpha: float = _field(0.0, "what alpha changes to, linearly over the mixed epochs; 0 keeps it")
-    k: int = _field(8, "kmixup: size of the groups; divides the batch of one device at least twice")
-    solver: str = _field("sinkhorn", "kmixup: sinkhorn or exact")
+    area_ratio: float = _field(0.5, "hmix: the box' part of the partner's share, from 0 to 1")
+    pairing: str = _field("permutation", "of all but kmixup: permutation, or transport, which makes cutmix k-cutmix")
+    k: int = _field(8, "transport: size of the groups; divides the batch of one device at least twice")
+    solver: str = _field("sinkhorn", "transport: sinkhorn or exact")
     probability: float = _field(1.0, "chance of a sample to be mixed at all")
     shared: bool = _field(False, "one ratio and mask for the whole batch of a device")
     clean_epochs: int = _field(0, "last epochs, which mix nothing")
+
+    @property
+    def matches(self) -> bool:
+        """Whether groups are matched, so that k has to fit the batch."""
+        return self.k > 1 and (self.method == "kmixup" or (self.method != "erm" and self.pairing == "transport"))
 
 
 @dataclasses.dataclass
@@ -95,16 +102,17 @@ INCIDENTAL = ("data.data_dir", "data.manual_dir", "data.num_threads", "checkpoin
 def read(path: pathlib.Path) -> Config:
     """The configuration that a run left in its config.json."""
     try:
-        return _from_tree(Config, json.loads(path.read_text()))
-    except FileNotFoundError:
+        return from_tree(Config, json.loads(path.read_text()))
+    except OSError:
         raise UsageError(f"{path.parent} holds no run: {path.name} is missing") from None
     except (ValueError, TypeError) as error:
         raise UsageError(f"{path} is not of this version of the program: {error}") from None
 
 
-def _from_tree(kind: Any, tree: dict[str, Any]) -> Any:
+def from_tree(kind: Any, tree: dict[str, Any]) -> Any:
+    """A configuration, or part of one, from its fields as JSON has them; those that are missing have their defaults."""
     parts = {
-        field.name: _from_tree(field.default_factory, tree[field.name])
+        field.name: from_tree(field.default_factory, tree[field.name])
         if isinstance(tree[field.name], dict)
         else tree[field.name]
         for field in dataclasses.fields(kind)

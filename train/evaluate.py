@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 import functools
 import itertools
 import pathlib
+import shlex
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,15 +22,25 @@ if TYPE_CHECKING:
     from train.measures import Section
     from train.predictor import Predictor, Wrap
 
-SECTIONS = ("calibration", "corruptions", "attacks", "linearity", "embeddings", "ood", "released")
-OF_IMAGES = ("corruptions", "attacks", "linearity", "ood", "released")
+NEEDS = {
+    "calibration": "a test split",
+    "embeddings": "a test split",
+    "corruptions": "images",
+    "attacks": "images",
+    "linearity": "images",
+    "ood": "images, and in --ood a set that is not the run's own",
+    "released": "images, and --corrupted_dir or --corrupted_tfds",
+}
+
+
+NUM_OUTSIDE = 10_000  # images of other sets, at most
 
 
 class Options(NamedTuple):
     """What of a run is measured, and where its data and others lie.
 
     Attributes:
-      only: names of sections.
+      only: names of sections, which have to apply; empty for all that do.
       limit: first samples of the test split that corruptions, attacks and linearity take; 0: all.
       ood: names of data sets to tell from the run's own.
       batch_size: samples per pass.
@@ -39,7 +50,7 @@ class Options(NamedTuple):
       manual_dir: of original files, likewise.
     """
 
-    only: tuple[str, ...] = SECTIONS
+    only: tuple[str, ...] = ()
     limit: int = 1000
     ood: tuple[str, ...] = ("digits", "noise")
     batch_size: int = 500
@@ -75,6 +86,8 @@ def evaluate(
         folder, data_dir=options.data_dir, manual_dir=options.manual_dir, batch_size=options.batch_size, wrap=wrap
     )
     asked = list(_sections(config, dataset, options))
+    for name in set(options.only) - {name for name, _ in asked}:
+        raise UsageError(f"section {name} does not apply: it needs {NEEDS[name]}")
     sections, batches = {}, itertools.count(1)
     with tqdm.tqdm(asked, unit="section", disable=quiet or not sys.stderr.isatty()) as bar:
         predictor.progress = lambda: bar.set_postfix(batches=next(batches))
@@ -91,26 +104,29 @@ def _sections(config: Any, dataset: Any, options: Options) -> "Iterator[tuple[st
     splits = {name: measures.Samples(*split.read()) for name, split in dataset.splits.items() if name != "train"}
     test, held_out = splits["test"], splits.get("validation")
     few, images = test.first(options.limit), test.inputs.ndim == 4
-    if "calibration" in options.only:
+    only = options.only or tuple(NEEDS)
+    if "calibration" in only:
         yield "calibration", functools.partial(measures.clean, samples=test, held_out=held_out)
-    if "embeddings" in options.only:
+    if "embeddings" in only:
         yield "embeddings", functools.partial(measures.embedding, samples=test)
     if not images:
         return
-    if "corruptions" in options.only:
+    if "corruptions" in only:
         yield "corruptions", functools.partial(measures.corrupted, samples=few)
-    if "attacks" in options.only:
+    if "attacks" in only:
         yield "attacks", functools.partial(measures.attacked, samples=few)
-    if "linearity" in options.only:
+    if "linearity" in only:
         yield "linearity", functools.partial(measures.linear, samples=few)
-    if "ood" in options.only:
-        outside = others.outside(options.ood, test.inputs.shape[1:], config.data, count=len(test.labels))
+    if "ood" in only:
+        outside = others.outside(
+            options.ood, test.inputs.shape[1:], config.data, count=min(len(test.labels), NUM_OUTSIDE)
+        )
         if outside:
             yield "ood", functools.partial(measures.out_of_distribution, samples=test, outside=outside)
-    if "released" in options.only and options.corrupted_dir:
-        sets = others.released(options.corrupted_dir, test.labels, limit=options.limit)
+    if "released" in only and options.corrupted_dir:
+        sets = others.released(options.corrupted_dir, test, limit=options.limit)
         yield "released", functools.partial(measures.released, sets=sets)
-    elif "released" in options.only and options.corrupted_tfds:
+    elif "released" in only and options.corrupted_tfds:
         sets = others.released_by_tfds(config.data, limit=options.limit)
         yield "released", functools.partial(measures.released, sets=sets)
 
@@ -123,7 +139,7 @@ def parse(argv: Sequence[str]) -> tuple[pathlib.Path, pathlib.Path, Options]:
     parser = cli.Parser(__doc__ or "")
     add = parser.add_argument
     add("--run", metavar="FOLDER", required=True, help="run folder of train.main")
-    add("--only", metavar="SECTIONS", default=",".join(SECTIONS), help="some of %(default)s")
+    add("--only", metavar="SECTIONS", help=f"some of {', '.join(NEEDS)}, with commas (all that apply)")
     add(
         "--limit",
         type=int,
@@ -147,13 +163,15 @@ def parse(argv: Sequence[str]) -> tuple[pathlib.Path, pathlib.Path, Options]:
     values = vars(parser.parse_args(argv))
     run, out = pathlib.Path(values.pop("run")).expanduser(), values.pop("out")
     for name in ("only", "ood"):
-        values[name] = tuple(part for part in values[name].split(",") if part)
+        values[name] = tuple(part for part in (values[name] or "").split(",") if part)
     for section in values["only"]:
-        known("section", section, SECTIONS)
+        known("section", section, list(NEEDS))
     for name, least in (("limit", 0), ("batch_size", 1)):
         if values[name] < least:
             raise UsageError(f"--{name} must be at least {least}, got {values[name]}")
-    return run, out or run / "evaluation", Options(**values)
+    if values["corrupted_dir"]:
+        values["corrupted_dir"] = values["corrupted_dir"].expanduser()
+    return run, (out or run / "evaluation").expanduser(), Options(**values)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -163,7 +181,7 @@ def main(argv: Sequence[str]) -> int:
         from train import evaluation_report  # after --help and usage errors, which need no JAX
 
         sections = evaluate(run, options)
-        evaluation_report.write(out, run, sections)
+        evaluation_report.write(out, run, sections, f"python -m train.evaluate {shlex.join(argv)}")
     except UsageError as error:
         print(f"train.evaluate: {error}", file=sys.stderr)
         return 2

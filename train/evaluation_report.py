@@ -2,7 +2,6 @@
 
 import json
 import pathlib
-import shlex
 import sys
 import time
 from typing import Any
@@ -14,17 +13,18 @@ from train.config import UsageError
 from train.measures import MEASURES, PROBABILITIES, ZERO_GRADIENTS, Section
 
 
-def write(out: pathlib.Path, run: pathlib.Path, sections: dict[str, Section]) -> None:
+def write(out: pathlib.Path, run: pathlib.Path, sections: dict[str, Section], command: str) -> None:
     """Writes the report into a folder and prints its table.
 
     Args:
       out: the folder, made here.
       run: the folder of the run that was measured.
       sections: what was measured.
+      command: how.
     """
     report = {
         "run": str(run),
-        "command": f"python -m train.evaluate {shlex.join(sys.argv[1:])}",
+        "command": command,
         "date": time.strftime("%Y-%m-%d"),
         "environment": reporting.environment(),
         "sections": {name: as_json(section) for name, section in sections.items()},
@@ -52,6 +52,9 @@ def warnings(sections: dict[str, Section]) -> list[str]:
         zero = attacked.settings[ZERO_GRADIENTS]
         if zero > 0.01:
             found.append(f"{zero:.0%} of the samples have a zero gradient, which hides them from attacks")
+        accuracy = attacked.details["accuracy"]
+        if any(pgd > fgsm + 0.02 for pgd, fgsm in zip(accuracy["pgd"], accuracy["fgsm"], strict=True)):
+            found.append("PGD is weaker than FGSM: something hides gradients from its steps")
         if attacked.settings[PROBABILITIES]:
             found.append("the outputs look like probabilities; attacks want logits")
     temperature = sections["calibration"].values["temperature"] if "calibration" in sections else 1.0
@@ -92,16 +95,19 @@ def _markdown(report: dict[str, Any], sections: dict[str, Section]) -> str:
             lines += ["", f"![{name}]({name}.png)"]
         if "detection" in section.details:
             lines += ["", *_detection(section.details["detection"])]
+        elif "epsilons" in section.details:
+            accuracy = section.details["accuracy"]
+            rows = {name: [*accuracy["clean"], *accuracy[name]] for name in ("fgsm", "pgd")}
+            lines += ["", *_accuracies(rows, [f"{epsilon}/255" for epsilon in (0, *section.details["epsilons"])])]
         elif "accuracy" in section.details:
-            lines += ["", *_accuracies(section.details["accuracy"])]
+            heads = [f"severity {severity}" for severity in section.details["severities"]]
+            lines += ["", *_accuracies(section.details["accuracy"], heads)]
     return "\n".join(lines) + "\n"
 
 
-def _accuracies(table: dict[str, list[float]]) -> list[str]:
+def _accuracies(table: dict[str, list[float]], heads: list[str]) -> list[str]:
     rows = [f"| {name} | " + " | ".join(f"{value:.2%}" for value in row) + " |" for name, row in table.items()]
-    width = max(map(len, table.values()))
-    header = "| accuracy | " + " | ".join(str(i + 1) for i in range(width)) + " |"
-    return [header, "|---" * (width + 1) + "|", *rows]
+    return ["| accuracy | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|", *rows]
 
 
 def _detection(table: dict[str, dict[str, dict[str, float]]]) -> list[str]:

@@ -44,7 +44,6 @@ def photographs(n: int = 64, size: int = 160, seed: int = 2) -> np.ndarray:
 
 def draw(path: pathlib.Path) -> None:
     """Writes the picture."""
-
     batch = jnp.asarray(photographs())
     labels = jnp.eye(len(batch))
     rows = {"batch": (batch, labels)} | {name: fn(batch, labels, jax.random.key(4)) for name, fn in METHODS.items()}

@@ -48,7 +48,7 @@ MEASURES = {
         "calibration", "ECE", ".4f", "lower", "expected calibration error, 15 right-closed bins of equal width"
     ),
     "ece_signed": Measure(
-        "calibration", "signed ECE", "+.4f", "zero", "mean confidence minus accuracy; above 0: over-confident"
+        "calibration", "signed ECE", "+.4f", "none", "mean confidence minus accuracy; above 0: over-confident"
     ),
     "ece_adaptive": Measure(
         "calibration", "adaptive ECE", ".4f", "lower", "the same as ECE over 15 bins of equal mass"
@@ -60,7 +60,7 @@ MEASURES = {
         "calibration", "maximum CE", ".4f", "lower", "largest gap of confidence and accuracy of any of the 15 bins"
     ),
     "temperature": Measure(
-        "calibration", "temperature", ".3f", "zero", "that divides logits for the lowest NLL on held-out samples"
+        "calibration", "temperature", ".3f", "none", "that divides logits for the lowest NLL on held-out samples"
     ),
     "nll_scaled": Measure(
         "calibration", "NLL, scaled", ".4f", "lower", "NLL after division of logits by the temperature"
@@ -111,7 +111,13 @@ MEASURES = {
         "lower",
         "mean error over the released corruptions that count, and 5 severities",
     ),
-    "auroc": Measure("ood", "AUROC", ".4f", "higher", "of test samples against others, by the largest probability"),
+    "auroc": Measure(
+        "ood",
+        "AUROC",
+        ".4f",
+        "higher",
+        "of test samples against the first of the other sets, by the largest probability",
+    ),
 }
 
 
@@ -151,7 +157,7 @@ def embedded(maps: Maps, inputs: Array) -> Array:
 
 def keys(indices: Array) -> Array:
     """A key for each sample, by its place."""
-    return jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(SEED), indices)
+    return jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(SEED, impl="threefry2x32"), indices)
 
 
 def accuracy_of(logits: Array, labels: Array) -> float:
@@ -170,7 +176,7 @@ def ece_of(logits: Array, labels: Array) -> float:
 def clean(predictor: Predictor, samples: Samples, held_out: Samples | None) -> Section:
     """Accuracy, proper scores and calibration, before and after a temperature fitted on held-out samples.
 
-    Without them every second sample is held out, and the scaled numbers are of the others.
+    Without them the temperature of every second sample is fitted on the others, and theirs on these.
     """
     logits, labels = map(jnp.asarray, (predictor.map(outputs, samples.inputs), samples.labels))
     bins = calibration.confidence_bins(logits, labels)
@@ -185,21 +191,22 @@ def clean(predictor: Predictor, samples: Samples, held_out: Samples | None) -> S
         "ece_maximum": calibration.maximum_calibration_error(bins),
     }
     if held_out is not None:
-        fitted_on, fitted_labels = map(jnp.asarray, (predictor.map(outputs, held_out.inputs), held_out.labels))
-        rest, rest_labels = logits, labels
+        fitted_on = jnp.asarray(predictor.map(outputs, held_out.inputs))
+        temperature = calibration.fit_temperature(fitted_on, jnp.asarray(held_out.labels))
+        temperatures = jnp.full(len(labels), temperature)
     else:
-        fitted_on, fitted_labels, rest, rest_labels = logits[::2], labels[::2], logits[1::2], labels[1::2]
-    temperature = calibration.fit_temperature(fitted_on, fitted_labels)
+        halves = [calibration.fit_temperature(logits[half::2], labels[half::2]) for half in (0, 1)]
+        temperatures = jnp.stack(halves)[1 - jnp.arange(len(labels)) % 2]
+    scaled = logits / temperatures[:, None]
     values |= {
-        "temperature": temperature,
-        "nll_scaled": calibration.negative_log_likelihood(rest / temperature, rest_labels).mean(),
-        "ece_scaled": ece_of(rest / temperature, rest_labels),
+        "temperature": temperatures.mean(),
+        "nll_scaled": calibration.negative_log_likelihood(scaled, labels).mean(),
+        "ece_scaled": ece_of(scaled, labels),
     }
     settings = {
         "samples": len(labels),
-        "temperature fitted on": f"{len(fitted_labels)} samples of the validation split"
-        if held_out is not None
-        else "every second sample, and measured on the others",
+        "standard error of the accuracy": (values["accuracy"] * (1 - values["accuracy"]) / len(labels)) ** 0.5,
+        "temperature": "fitted on the validation split" if held_out else "of each half fitted on the other half",
     }
     summed = {name: np.asarray(column).tolist() for name, column in bins._asdict().items()}
     return Section({key: float(value) for key, value in values.items()}, settings, {"bins": summed})
@@ -218,7 +225,7 @@ def corrupted(predictor: Predictor, samples: Samples) -> Section:
             errors.append(ece_of(logits, labels))
     values = {"corrupted_accuracy": float(np.mean(list(table.values()))), "corrupted_ece": float(np.mean(errors))}
     settings = {"set": "jaxmix-C", "samples": len(samples.labels), "severities": SEVERITIES, "seed": SEED}
-    return Section(values, settings, {"accuracy": table})
+    return Section(values, settings, {"accuracy": table, "severities": SEVERITIES})
 
 
 def corrupt(predictor: Predictor, images: np.ndarray, name: str, severity: int) -> np.ndarray:
@@ -236,13 +243,15 @@ def released(predictor: Predictor, sets: Iterable[others.Corrupted]) -> Section:
     """Accuracy on corrupted sets as released, by corruption and severity."""
     table: dict[str, list[float]] = {}
     num_samples = 0
-    for name, _, images, labels in sets:
+    for name, images, labels in sets:
         table.setdefault(name, []).append(accuracy_of(predictor.map(outputs, images), jnp.asarray(labels)))
         num_samples = len(labels)
-    counted = [np.mean(table[name]) for name in others.RELEASED if name in table]
-    values = {"mean_corruption_error_unnormalised": 1 - float(np.mean(counted))} if counted else {}
-    settings = {"samples of each severity": num_samples, "corruptions in the mean": len(counted)}
-    return Section(values, settings, {"accuracy": table})
+    counted = [name for name in others.RELEASED if name in table]
+    missing = [name for name in others.RELEASED if name not in table]
+    # The mean is of all fifteen or it is not given: fewer would not compare with anything.
+    error = {} if missing else {"mean_corruption_error_unnormalised": 1 - float(np.mean([table[n] for n in counted]))}
+    settings = {"samples of each severity": num_samples, "missing for the mean": missing}
+    return Section(error, settings, {"accuracy": table, "severities": others.SEVERITIES})
 
 
 def _corrupt(maps: Maps, images: Array, indices: Array, *, name: str, severity: int) -> Array:

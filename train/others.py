@@ -10,8 +10,10 @@ from jaxmix.evaluation import corruptions
 from train import config as config_lib
 from train import data, sources
 from train.config import UsageError
+from train.sources import Arrays
 
 NOISE = "noise"
+SEVERITIES = (1, 2, 3, 4, 5)
 # Corruptions of the released sets that count in their mean, and those that are extras.
 RELEASED = (*corruptions.CORRUPTIONS, "frost")
 RELEASED_EXTRAS = (*corruptions.EXTRAS, "spatter")
@@ -25,7 +27,6 @@ class Corrupted(NamedTuple):
     """Images of one corruption at one severity, uint8, and their classes."""
 
     name: str
-    severity: int
     images: np.ndarray
     labels: np.ndarray
 
@@ -70,41 +71,52 @@ def resized(images: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return np.stack([np.asarray(picture).reshape(shape) for picture in pictures])
 
 
-def released(folder: pathlib.Path, labels: np.ndarray, *, limit: int) -> Iterator[Corrupted]:
+def released(folder: pathlib.Path, samples: Arrays, *, limit: int) -> Iterator[Corrupted]:
     """CIFAR-C as released: from <corruption>.npy and labels.npy, five severities one after the other.
 
     Args:
       folder: of those files.
-      labels: of the run's test split, which they have to be.
+      samples: images and labels of the run's test split, which they have to be corruptions of.
       limit: images of each severity; 0 takes all.
 
     Raises:
       UsageError: if there are none, or they are of other images.
     """
+    images, labels = samples
     names = [name for name in (*RELEASED, *RELEASED_EXTRAS) if (folder / f"{name}.npy").is_file()]
     if not names or not (folder / "labels.npy").is_file():
         raise UsageError(f"--corrupted_dir={folder}: has no labels.npy and <corruption>.npy, such as fog.npy")
-    theirs = np.load(folder / "labels.npy")
-    if not np.array_equal(theirs, np.tile(labels, 5)):
+    if not np.array_equal(np.load(folder / "labels.npy"), np.tile(labels, 5)):
         raise UsageError(
             f"--corrupted_dir={folder}: labels.npy is not five times the {len(labels)} test labels of the run"
         )
-    for name in names:
-        images = np.load(folder / f"{name}.npy", mmap_mode="r")
-        if images.dtype != np.uint8 or len(images) != len(theirs):
-            raise UsageError(f"{name}.npy holds {images.shape} of {images.dtype}, not {len(theirs)} uint8 images")
-        for severity, part in enumerate(np.split(images, 5), start=1):
-            yield Corrupted(name, severity, np.asarray(part[: limit or None]), labels[: limit or None])
+    files = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in names}
+    for name, stacked in files.items():
+        if stacked.dtype != np.uint8 or stacked.shape != (5 * len(labels), *images.shape[1:]):
+            expected = (5 * len(labels), *images.shape[1:])
+            raise UsageError(f"{name}.npy holds {stacked.shape} of {stacked.dtype}, not {expected} of uint8")
+    return (
+        Corrupted(name, np.asarray(part[: limit or None]), labels[: limit or None])
+        for name, stacked in files.items()
+        for part in np.split(stacked, 5)
+    )
 
 
 def released_by_tfds(config: config_lib.Data, *, limit: int) -> Iterator[Corrupted]:
-    """What tfds has prepared of cifar10_corrupted; raises a UsageError where that is nothing."""
-    found = False
-    for tfds_name, name in _TFDS_NAMES.items():
-        for severity in range(1, 6):
-            test = sources.corrupted(f"{tfds_name}_{severity}", config.data_dir)
-            if test is not None:
-                found = True
-                yield Corrupted(name, severity, test[0][: limit or None], test[1][: limit or None])
-    if not found:
-        raise UsageError("cifar10_corrupted is not prepared: run python -m train.prepare cifar10_corrupted")
+    """The sets of tfds' cifar10_corrupted; raises a UsageError unless the run is of CIFAR-10 and all are prepared."""
+    if config.name != "cifar10":
+        raise UsageError(f"--corrupted_tfds is for runs on cifar10, not {config.name}")
+    sets = [f"{name}_{severity}" for name in _TFDS_NAMES for severity in SEVERITIES]
+    missing = [name for name in sets if not sources.is_prepared(f"{sources.CORRUPTED}/{name}", config.data_dir)]
+    if missing:
+        raise UsageError(
+            f"{len(missing)} sets of cifar10_corrupted are not prepared, such as {missing[0]}: "
+            f"run python -m train.prepare cifar10_corrupted"
+        )
+
+    def read() -> Iterator[Corrupted]:
+        for name in sets:
+            images, labels = sources.corrupted(name, config.data_dir)
+            yield Corrupted(_TFDS_NAMES[name[:-2]], images[: limit or None], labels[: limit or None])
+
+    return read()

@@ -1,6 +1,7 @@
 """A trained model, asked in batches on all devices: host arrays in, host arrays out."""
 
 from collections.abc import Callable
+import dataclasses
 import functools
 import pathlib
 from typing import Any, NamedTuple
@@ -11,21 +12,21 @@ from jax import Array
 import jax.numpy as jnp
 import numpy as np
 
-from train import checkpoints, data, loop, parallel
+from jaxmix.evaluation.attacks import PredictFn
+from train import checkpoints, data, loop, models, parallel
 from train import config as config_lib
 from train.config import Config, UsageError
 from train.data import Dataset
 from train.steps import Samples, TrainState
 
-Predict = Callable[[Array], Array]
-Wrap = Callable[[Predict], Predict]
+Wrap = Callable[[PredictFn], PredictFn]
 
 
 class Maps(NamedTuple):
     """What a model makes of inputs: images in [0, 1], or rows as they are."""
 
-    logits: Predict
-    embedding: Predict
+    logits: PredictFn
+    embedding: PredictFn
 
 
 class Predictor:
@@ -111,7 +112,9 @@ def load(
     saved.close()
     if restored is None:
         raise UsageError(f"{folder} has no checkpoint yet")
-    return config, dataset, Predictor(program.model, restored[0], dataset.mean, dataset.std, **options)
+    exact = dataclasses.replace(config.model, dtype="float32")  # whatever was trained in: attacks need its gradients
+    model = models.build(exact, dataset.splits["train"].shape, dataset.num_classes)
+    return config, dataset, Predictor(model, restored[0], dataset.mean, dataset.std, **options)
 
 
 @functools.cache  # runs of one configuration share their programs

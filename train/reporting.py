@@ -17,7 +17,7 @@ import numpy as np
 import tqdm
 
 from train import figures
-from train.config import INCIDENTAL, Config, UsageError
+from train.config import INCIDENTAL, Config, UsageError, leaves, read
 
 Row = dict[str, Any]
 
@@ -28,7 +28,7 @@ def open_folder(folder: pathlib.Path, config: Config) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         written = folder / "config.json"
         if written.exists():
-            _same_run(folder, json.loads(written.read_text()), dataclasses.asdict(config))
+            _same_run(folder, config)
         elif any(path.name != "environment.json" and path.suffix != ".partial" for path in folder.iterdir()):
             raise UsageError(f"{folder} holds something else than a run: name another folder by --workdir")
         write_json(folder / "environment.json", environment())
@@ -41,7 +41,7 @@ def finished(folder: pathlib.Path, config: Config) -> Row | None:
     """The metrics of the last epoch where this run has ended in this folder, else None."""
     if not (folder / "config.json").exists():
         return None
-    _same_run(folder, json.loads((folder / "config.json").read_text()), dataclasses.asdict(config))
+    _same_run(folder, config)
     rows = _rows(folder / "metrics.jsonl")
     ended = rows and rows[-1]["epoch"] == config.num_epochs
     return rows[-1] if ended and (folder / "checkpoints" / str(rows[-1]["step"])).is_dir() else None
@@ -64,23 +64,17 @@ def sees_folder(folder: pathlib.Path) -> None:
         raise UsageError(f"{folder} is not the run folder of all processes: name one on storage that they share")
 
 
-def _same_run(folder: pathlib.Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-    before, now = _flat(old), _flat(json.loads(json.dumps(new)))
-    changed = [name for name in now if name not in INCIDENTAL and before.get(name) != now[name]]
+def _same_run(folder: pathlib.Path, config: Config) -> None:
+    """Raises a UsageError where the run in a folder is another one; a field that it does not know had its default."""
+    before = {name: value for name, value, _ in leaves(read(folder / "config.json"))}
+    now = {name: value for name, value, _ in leaves(config)}
+    changed = [name for name in now if name not in INCIDENTAL and before[name] != now[name]]
     if changed:
-        difference = ", ".join(f"{name}={before.get(name)} there and {now[name]} here" for name in changed)
+        difference = ", ".join(f"{name}={before[name]} there and {now[name]} here" for name in changed)
         raise UsageError(f"{folder} holds another run, with {difference}: name another folder by --workdir")
     devices = json.loads((folder / "environment.json").read_text())["devices"]
     if devices != environment()["devices"]:
         print(f"this run was on {devices}; partners depend on that, so it ends otherwise than it would have there")
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> Row:
-    """{"a": {"b": 1}} -> {"a.b": 1}."""
-    parts: Row = {}
-    for name, value in tree.items():
-        parts |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return parts
 
 
 def write_json(path: pathlib.Path, content: Any) -> None:

@@ -60,10 +60,14 @@ def _arrays(builder: Any, split: str) -> Arrays:
     return images, labels
 
 
-def corrupted(name: str, data_dir: str) -> Arrays | None:
-    """A set of tfds' cifar10_corrupted, such as fog_3; None where it is not prepared."""
-    builder = tfds_builder(config_lib.Data(name=f"{CORRUPTED}/{name}", data_dir=data_dir))
-    return _arrays(builder, "test") if builder.is_prepared() else None
+def corrupted(name: str, data_dir: str) -> Arrays:
+    """A set of tfds' cifar10_corrupted, such as fog_3."""
+    return _arrays(tfds_builder(config_lib.Data(name=f"{CORRUPTED}/{name}", data_dir=data_dir)), "test")
+
+
+def is_prepared(name: str, data_dir: str) -> bool:
+    """Whether a tfds data set is on disk."""
+    return tfds_builder(config_lib.Data(name=name, data_dir=data_dir)).is_prepared()
 
 
 def prepared(config: config_lib.Data) -> Any:
@@ -133,27 +137,27 @@ def _reach(url: str) -> None:
         ) from None
 
 
-def _digits(seed: int) -> Raw:
+def _digits() -> Raw:
     """1,797 digits of 8 x 8 in 17 shades of gray; a fifth, class-balanced, is the test split."""
     from sklearn import datasets
 
     images, labels = datasets.load_digits(return_X_y=True)
-    return _split(np.round(images.reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8), labels, seed)
+    return _split(np.round(images.reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8), labels)
 
 
-def _table(name: str, seed: int) -> Raw:
+def _table(name: str) -> Raw:
     """A table of numbers from scikit-learn; a fifth, class-balanced, is the test split."""
     from sklearn import datasets
 
     rows, labels = getattr(datasets, f"load_{name}")(return_X_y=True)
-    return _split(rows.astype(np.float32), labels, seed)
+    return _split(rows.astype(np.float32), labels)
 
 
-def _split(inputs: np.ndarray, labels: np.ndarray, seed: int) -> Raw:
+def _split(inputs: np.ndarray, labels: np.ndarray) -> Raw:
     from sklearn import model_selection
 
     train, test = model_selection.train_test_split(
-        np.arange(len(labels)), test_size=0.2, stratify=labels, random_state=seed
+        np.arange(len(labels)), test_size=0.2, stratify=labels, random_state=0
     )
     labels = labels.astype(np.int32)
     return Raw({"train": (inputs[train], labels[train]), "test": (inputs[test], labels[test])}, labels.max() + 1)
@@ -192,12 +196,12 @@ def _swiss_roll(rng: np.random.Generator, labels: np.ndarray) -> np.ndarray:
     return spiral + 0.04 * rng.standard_normal((n, 2))
 
 
-# Each by a seed, which draws the test split or the points.
+# Each by a seed, which draws the points; the test split of the others is always the same.
 EMBEDDED: dict[str, Callable[[int], Raw]] = {
-    "digits": _digits,
-    "iris": functools.partial(_table, "iris"),
-    "wine": functools.partial(_table, "wine"),
-    "breast_cancer": functools.partial(_table, "breast_cancer"),
+    "digits": lambda _: _digits(),
+    "iris": lambda _: _table("iris"),
+    "wine": lambda _: _table("wine"),
+    "breast_cancer": lambda _: _table("breast_cancer"),
     "one_ring": functools.partial(_toy, _one_ring),
     "four_bars": functools.partial(_toy, _four_bars),
     "swiss_roll": functools.partial(_toy, _swiss_roll),

@@ -182,6 +182,13 @@ def test_everything_is_written(tmp_path, monkeypatch, capsys):
     [
         ({"num_seeds": 1}, "num_seeds must be at least 2"),
         ({"measures": ("accuracy",)}, "unknown measure of a claim nll"),
+        ({"alphas": ()}, "alphas must not be empty"),
+        ({"num_selection_seeds": 0}, "num_selection_seeds at least 1"),
+        ({"measures": ("nll", "mean_corruption_error_unnormalised")}, "is measured by train.evaluate only"),
+        (
+            {"measures": ("temperature",), "claims": (Claim("S", "s", "temperature", ("mixup",), "erm"),)},
+            "a claim on temperature cannot be judged",
+        ),
         ({"measures": ("accuracy", "nll", "ecee")}, "unknown measure ecee: did you mean ece?"),
         ({"methods": {"erm": config.Mix(method="erm")}}, "unknown method of a claim mixup"),
         ({"datasets": {"d": config.Config()}}, "d needs data.num_validation"),
@@ -215,9 +222,7 @@ def test_the_readme_s_tables_are_those_of_the_results():
 def test_results_are_of_the_shipped_comparison_and_name_no_place(path):
     written = json.loads(path.read_text())
     design = cli.load(ROOT / "train" / "configs" / path.name.replace("json", "py"), "get_comparison", Comparison)
-    assert written["design"] == json.loads(
-        json.dumps(dataclasses.asdict(comparison.placed(design, data_dir="", manual_dir="")))
-    )
+    assert comparison.from_design(written["design"]) == comparison.placed(design, data_dir="", manual_dir="")
     expected = len(design.datasets) * len(design.methods) * design.num_seeds
     assert len(written["runs"]) == expected
     assert {run["seed"] for run in written["runs"]} == set(range(design.num_seeds))

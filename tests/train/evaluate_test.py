@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from jaxmix.evaluation import attacks, corruptions
+from jaxmix.evaluation import attacks, calibration, corruptions
 from tests.train.conftest import ROOT, small_config
 from train import config as config_lib
 from train import data, evaluate, evaluation_report, loop, measures, models, others, predictor, sources
@@ -67,21 +67,25 @@ def test_clean_numbers_are_those_of_training_and_of_scikit_learn(run_folder):
     probabilities /= probabilities.sum(1, keepdims=True)
     brier = metrics.brier_score_loss(test.labels, probabilities, scale_by_half=False)
     assert values["brier"] == pytest.approx(brier, abs=1e-5)
-    # The temperature is of every second sample, and what it scales are the others.
-    scaled = probabilities[1::2] ** (1 / values["temperature"])
+    # The temperature of every second sample is the one that fits the others best.
+    logits = jnp.log(jnp.asarray(probabilities, jnp.float32))
+    temperatures = [float(calibration.fit_temperature(logits[h::2], jnp.asarray(test.labels[h::2]))) for h in (0, 1)]
+    scaled = probabilities ** (1 / np.resize(temperatures[::-1], len(test)))[:, None]
     scaled /= scaled.sum(1, keepdims=True)
-    assert values["nll_scaled"] == pytest.approx(
-        metrics.log_loss(test.labels[1::2], scaled, labels=range(10)), abs=1e-4
-    )
+    assert abs(temperatures[0] - temperatures[1]) > 1e-3
+    assert values["temperature"] == pytest.approx(np.mean(temperatures), rel=1e-3)
+    assert values["nll_scaled"] == pytest.approx(metrics.log_loss(test.labels, scaled, labels=range(10)), abs=1e-4)
 
 
 def test_a_validation_split_fits_the_temperature(run_folder):
     _, dataset, asked = predictor.load(run_folder)
     train, test = (measures.Samples(*dataset.splits[name].read()) for name in ("train", "test"))
-    scaled = measures.clean(asked, test, train.first(300))
-    assert scaled.settings["temperature fitted on"] == "300 samples of the validation split"
-    alone = measures.clean(asked, train.first(300), None).values["temperature"]
-    assert scaled.values["temperature"] != alone
+    held_out = train.first(300)
+    scaled = measures.clean(asked, test, held_out)
+    probabilities, _ = probabilities_of(run_folder, held_out.inputs)
+    fitted = calibration.fit_temperature(jnp.log(jnp.asarray(probabilities, jnp.float32)), jnp.asarray(held_out.labels))
+    assert scaled.values["temperature"] == pytest.approx(float(fitted), rel=1e-3)
+    assert scaled.settings["temperature"] == "fitted on the validation split"
 
 
 def test_corrupted_accuracy_is_of_the_images_that_the_corruption_leaves(run_folder, few):
@@ -99,6 +103,13 @@ def test_corrupted_accuracy_is_of_the_images_that_the_corruption_leaves(run_fold
             assert accuracy == pytest.approx(np.mean(probabilities.argmax(1) == labels), abs=0.012)
     assert section.values["corrupted_accuracy"] == pytest.approx(np.mean(list(table.values())))
     assert table["gaussian_noise"][1] != table["contrast"][1]
+
+
+def test_corrupted_images_are_rounded_to_8_bits():
+    levels = np.arange(256, dtype=np.float32)
+    np.testing.assert_array_equal(measures.rounded((levels + 0.4) / 255)[:-1], levels[:-1])
+    np.testing.assert_array_equal(measures.rounded(levels / 255), levels)
+    np.testing.assert_array_equal(measures.rounded((levels - 0.4) / 255)[1:], levels[1:])
 
 
 def test_numbers_depend_neither_on_the_batch_size_nor_on_the_devices(run_folder, programs):
@@ -191,6 +202,8 @@ def test_released_sets_are_measured_by_corruption_and_severity(run_folder, tmp_p
     np.save(tmp_path / "fog.npy", stacked)
     np.save(tmp_path / "frost.npy", np.concatenate([0 * test.inputs, stacked[len(test) :]]))
     np.save(tmp_path / "speckle_noise.npy", 0 * stacked)
+    for name in set(others.RELEASED) - {"fog", "frost"}:
+        np.save(tmp_path / f"{name}.npy", stacked[:, ::-1])
     options = Options(only=("calibration", "released"), limit=0, corrupted_dir=tmp_path)
     sections = evaluate.evaluate(run_folder, options)
     accuracy, black = sections["calibration"].values["accuracy"], np.mean(test.labels == 0)
@@ -199,7 +212,8 @@ def test_released_sets_are_measured_by_corruption_and_severity(run_folder, tmp_p
     assert table["frost"][1:] == pytest.approx([accuracy] * 4)
     assert table["frost"][0] < 0.2
     assert len(table["speckle_noise"]) == 5
-    expected = 1 - np.mean([table["fog"], table["frost"]])  # extras stay out of the mean
+    assert len(table) == 16
+    expected = 1 - np.mean([table[name] for name in others.RELEASED])  # extras stay out of the mean
     assert sections["released"].values["mean_corruption_error_unnormalised"] == pytest.approx(expected)
     assert black < 0.2
     np.save(tmp_path / "labels.npy", np.tile(test.labels[::-1], 5))
@@ -207,21 +221,41 @@ def test_released_sets_are_measured_by_corruption_and_severity(run_folder, tmp_p
         evaluate.evaluate(run_folder, options)
 
 
+def test_released_sets_lack_no_corruption_in_a_mean_and_are_of_the_run_s_images(run_folder, tmp_path):
+    test = data.load(config_lib.Data()).splits["test"]
+    np.save(tmp_path / "labels.npy", np.tile(test.labels, 5))
+    np.save(tmp_path / "fog.npy", np.zeros((5 * len(test), 9, 9, 1), np.uint8))
+    options = Options(only=("released",), corrupted_dir=tmp_path)
+    with pytest.raises(UsageError, match=r"fog\.npy holds \(1800, 9, 9, 1\) of uint8, not \(1800, 8, 8, 1\)"):
+        evaluate.evaluate(run_folder, options)
+    np.save(tmp_path / "fog.npy", np.tile(test.inputs, (5, 1, 1, 1)))
+    section = evaluate.evaluate(run_folder, options)["released"]
+    assert section.values == {}
+    assert len(section.settings["missing for the mean"]) == 14
+
+
 def test_released_sets_of_tfds_have_their_published_names(monkeypatch):
     cifar = pytest.importorskip("tensorflow_datasets.image_classification.cifar10_corrupted")
-    monkeypatch.setattr(sources, "corrupted", lambda name, data_dir: (np.zeros((4, 1)), np.zeros(4)))
-    sets = list(others.released_by_tfds(config_lib.Data(), limit=2))
+    run = config_lib.Data(name="cifar10")
+    monkeypatch.setattr(sources, "corrupted", lambda name, data_dir: (np.full((4, 1), name), np.zeros(4)))
+    monkeypatch.setattr(sources, "is_prepared", lambda name, data_dir: True)
+    sets = list(others.released_by_tfds(run, limit=2))
     assert len(sets) == 95
+    assert [entry.images[0, 0] for entry in sets if entry.name == "glass_blur"] == [
+        f"frosted_glass_blur_{severity}" for severity in range(1, 6)
+    ]
     assert {len(entry.images) for entry in sets} == {2}
     assert set(others._TFDS_NAMES) == set(cifar._CORRUPTIONS)
-    monkeypatch.setattr(sources, "corrupted", lambda name, data_dir: None)
-    with pytest.raises(UsageError, match=r"run python -m train\.prepare cifar10_corrupted"):
-        list(others.released_by_tfds(config_lib.Data(), limit=2))
+    monkeypatch.setattr(sources, "is_prepared", lambda name, data_dir: name != "cifar10_corrupted/fog_3")
+    with pytest.raises(UsageError, match=r"1 sets .* such as fog_3: run python -m train\.prepare cifar10_corrupted"):
+        others.released_by_tfds(run, limit=2)
+    with pytest.raises(UsageError, match="for runs on cifar10, not digits"):
+        others.released_by_tfds(config_lib.Data(), limit=2)
 
 
 def test_the_report_holds_every_number_with_its_definition_and_its_figures(run_folder, tmp_path, few, capsys):
     sections = evaluate.evaluate(run_folder, Options(limit=20))
-    evaluation_report.write(tmp_path / "report", run_folder, sections)
+    evaluation_report.write(tmp_path / "report", run_folder, sections, "the command")
     report = json.loads((tmp_path / "report" / "report.json").read_text())
     for name, section in sections.items():
         assert report["sections"][name]["settings"]
@@ -234,6 +268,10 @@ def test_the_report_holds_every_number_with_its_definition_and_its_figures(run_f
     assert figures == {"calibration.png", "corruptions.png", "attacks.png", "ood.png", "embeddings.png"}
     assert all(f"]({name})" in text for name in figures)
     assert f"| accuracy | {sections['calibration'].values['accuracy']:.2%} |" in text
+    assert "| accuracy | 0/255 | 1/255 | 8/255 |" in text
+    [row] = [line for line in text.splitlines() if line.startswith("| pgd |")]
+    accuracy = sections["attacks"].details["accuracy"]
+    assert row == "| pgd | " + " | ".join(f"{a:.2%}" for a in (*accuracy["clean"], *accuracy["pgd"])) + " |"
     assert "AUROC" in capsys.readouterr().out
 
 
@@ -246,6 +284,8 @@ def test_tables_are_measured_where_measures_apply(tmp_path):
     )
     loop.train_and_evaluate(config, tmp_path / "run")
     assert list(evaluate.evaluate(tmp_path / "run", Options())) == ["calibration", "embeddings"]
+    with pytest.raises(UsageError, match="section attacks does not apply: it needs images"):
+        evaluate.evaluate(tmp_path / "run", Options(only=("attacks",)))
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 Command: python -m train.compare
 Hardware: 2 CPU cores.
-Result: ERM reaches 97.41 %, mixup 96.02 %, k-mixup 96.20 %; a few minutes on one core (jax 0.10.2, 2026-11-23).
+Result: in the README; a few minutes on one core (jax 0.10.2, 2026-11-23).
 """
 
 from train.comparison import Claim, Comparison

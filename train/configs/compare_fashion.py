@@ -32,6 +32,7 @@ def get_comparison() -> Comparison:
             "accuracy",
             "nll",
             "ece",
+            "ece_signed",
             "ece_scaled",
             "corrupted_accuracy",
             "fgsm_accuracy",

@@ -10,7 +10,7 @@ from train.config import Config, Data, Mix, Model, Optimizer
 
 
 def get_comparison() -> Comparison:
-    """A small MLP; a fifth of each table is tested on, another choice of it by every seed."""
+    """A small MLP; a fifth of each table is tested on, and the seed chooses who of the rest validates."""
     datasets = {
         name: Config(
             data=Data(name=name, num_validation=held_out, batch_size=32),

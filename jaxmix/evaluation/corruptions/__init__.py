@@ -6,10 +6,10 @@ its own key alone, never on the batch around it: draw the keys by `keys`. All bu
 `ON_HOST` are pure and can be jitted, with a fixed severity.
 
 This is not CIFAR-10-C, and error on it is not to be compared with published numbers: values
-are not rounded to 8 bits on the way or at the end, elastic transforms interpolate exactly
-instead of in 32nds of a pixel, frost, which needs photographs, and spatter are not offered, and
-the draws are others. Radii, shifts and kernels in pixels are those made for 32 x 32 images,
-whatever the size; zoom, pixelate and elastic transforms scale with it.
+are not rounded to 8 bits on the way, elastic transforms interpolate exactly instead of in 32nds
+of a pixel, frost, which needs photographs, and spatter are not offered, and the draws are
+others. Radii, shifts and kernels in pixels are those made for 32 x 32 images, whatever the
+size; zoom, pixelate and elastic transforms scale with it.
 
 References:
   Hendrycks and Dietterich, `Benchmarking Neural Network Robustness to Common Corruptions and
