@@ -7,7 +7,7 @@ hyperparameters with `functools.partial`; jit, vmap, pmap and grad as you please
 from jaxmix import assignment, masks, pairings, ratios
 from jaxmix.combinators import in_latent_space, one_of, sometimes
 from jaxmix.core import Mix, apply, combine, draw, mix
-from jaxmix.pairwise import cutmix, kmixup, mixup
+from jaxmix.pairwise import cutmix, gmix, hmix, kmixup, mixup
 from jaxmix.types import AssignmentFn, FeatureFn, MaskFn, MixFn, PairingFn, RatioFn
 
 __version__ = "0.1.0"
@@ -25,6 +25,8 @@ __all__ = [
     "combine",
     "cutmix",
     "draw",
+    "gmix",
+    "hmix",
     "in_latent_space",
     "kmixup",
     "masks",

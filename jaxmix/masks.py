@@ -8,7 +8,8 @@ from jax import Array
 import jax.numpy as jnp
 from jaxtyping import Bool, Float, PRNGKeyArray
 
-from jaxmix.types import Space
+from jaxmix import checks
+from jaxmix.types import Scalar, Space
 
 
 def uniform(space: Space, ratio: Float[Array, " n"], rng: PRNGKeyArray) -> Float[Array, " n"]:
@@ -65,14 +66,106 @@ def box(space: Space, ratio: Float[Array, " n"], rng: PRNGKeyArray) -> Float[Arr
     return jnp.where(_inside_box(space, 1 - ratio, rng), jnp.float32(0), jnp.float32(1))
 
 
-def _inside_box(space: Space, area: Float[Array, " n"], rng: PRNGKeyArray) -> Bool[Array, "n *space"]:
-    """Whether each place lies in a box that covers the given share of space before clipping."""
+def framed_box(
+    space: Space, ratio: Float[Array, " n"], rng: PRNGKeyArray, *, area_ratio: Scalar
+) -> Float[Array, "n *space"]:
+    r"""Gives a box wholly to the partner, and blends the frame around it: HMix' mask.
+
+    The box is that of `box`, with the area :math:`(1 - \lambda) \rho`. Outside of it the weight
+    is :math:`\lambda / c`, where c is the share of the frame after clipping and rounding, so
+    that the mean of the weights is the ratio asked for, however the box is clipped. At
+    :math:`\rho = 0` this is `uniform`; at 1 it is `box` where that is neither clipped nor
+    rounded.
+
+    Args:
+      space: the lengths of the sample's axes, such as (h, w); axes of length 1 are covered
+        whole.
+      ratio: shares of the sample itself, [n].
+      rng: a JAX key, for the centres.
+      area_ratio: :math:`\rho`, the box' part of the partner's share, in [0, 1]; not checked
+        where it is traced.
+
+    Returns:
+      Weights [n, *space]: 0 inside the box, one number in [0, 1] outside.
+
+    Raises:
+      ValueError: if area_ratio lies outside [0, 1], or no axis of space is longer than 1.
+
+    Example:
+      >>> masks.framed_box((4,), jnp.array([0.25]), jax.random.key(2), area_ratio=2 / 3)
+      Array([[0.5, 0.5, 0. , 0. ]], dtype=float32)
+
+    References:
+      Park et al., `A Unified Analysis of Mixed Sample Data Augmentation: A Loss Function
+      Perspective <https://arxiv.org/abs/2208.09913>`_, 2022
+    """
+    checks.probability("area_ratio", area_ratio)
+    frame = ~_inside_box(space, (1 - ratio) * jnp.asarray(area_ratio, jnp.float32), rng)
+    share = jnp.mean(frame, axis=range(1, frame.ndim), dtype=jnp.float32)
+    outside = ratio / jnp.where(share > 0, share, 1)  # without a frame there is nobody to get it
+    return jnp.where(frame, jnp.expand_dims(outside, range(1, frame.ndim)), 0)
+
+
+def gaussian(space: Space, ratio: Float[Array, " n"], rng: PRNGKeyArray) -> Float[Array, "n *space"]:
+    r"""Gives a bell-shaped spot to one of the two, and what is around it to the other: GMix' mask.
+
+    .. math:: G_j = \exp\Big(-\pi \sum_i \frac{(j_i - c_i)^2}{s^{2/r} N_i^2}\Big),
+        \quad s = \min(\lambda, 1 - \lambda)
+
+    over the r axes longer than 1, of lengths :math:`N_i`, around a centre c that is uniform
+    over the places of the sample. The spot is the sample's own where :math:`\lambda < 1/2`,
+    else the partner's. The realised share, which is the mean of the weights, is not the
+    ratio asked for: a spot at the border is cut off.
+
+    Args:
+      space: the lengths of the sample's axes, such as (h, w); axes of length 1 are covered
+        whole.
+      ratio: shares of the sample itself, [n].
+      rng: a JAX key, for the centres.
+
+    Returns:
+      Weights [n, *space], in [0, 1].
+
+    Raises:
+      ValueError: if no axis of space is longer than 1.
+
+    Example:
+      >>> masks.gaussian((4,), jnp.array([0.75]), jax.random.key(2)).round(2)
+      Array([[1.  , 1.  , 0.96, 0.  ]], dtype=float32)
+
+    References:
+      Park et al., `A Unified Analysis of Mixed Sample Data Augmentation: A Loss Function
+      Perspective <https://arxiv.org/abs/2208.09913>`_, 2022
+    """
+    rank = _rank(space)
+    area = jnp.maximum(jnp.minimum(ratio, 1 - ratio), 1e-12)  # at 0 the spot is its centre alone
+    variance = area if rank == 2 else area ** (2 / rank)
+    spot = jnp.ones((ratio.shape[0],) + (1,) * len(space), jnp.float32)
+    for axis, (length, axis_rng) in enumerate(zip(space, jax.random.split(rng, len(space)), strict=True)):
+        if length == 1:
+            continue
+        centre = jax.random.randint(axis_rng, ratio.shape, 0, length, jnp.int32)
+        distance = (jnp.arange(length, dtype=jnp.int32)[None] - centre[:, None]).astype(jnp.float32) / length
+        profile = jnp.exp(-jnp.pi * distance**2 / variance[:, None])
+        spot *= jnp.expand_dims(profile, [1 + other for other in range(len(space)) if other != axis])
+    own = jnp.expand_dims(ratio < 0.5, range(1, 1 + len(space)))
+    return jnp.broadcast_to(jnp.where(own, spot, 1 - spot), (ratio.shape[0], *space))
+
+
+def _rank(space: Space) -> int:
+    """The number of axes longer than 1, of which there has to be one."""
     rank = sum(length > 1 for length in space)
     if rank == 0:
         raise ValueError(
-            f"a box needs an axis longer than 1, and space is {space}: "
+            f"this mask needs an axis longer than 1, and space is {space}: "
             "pass samples [n, *space, channels], or use the uniform mask (mixup)"
         )
+    return rank
+
+
+def _inside_box(space: Space, area: Float[Array, " n"], rng: PRNGKeyArray) -> Bool[Array, "n *space"]:
+    """Whether each place lies in a box that covers the given share of space before clipping."""
+    rank = _rank(space)
     side = jnp.sqrt(area) if rank == 2 else area ** (1 / rank)  # sqrt is rounded correctly, a power is not
     inside = jnp.ones((area.shape[0],) + (1,) * len(space), bool)
     for axis, (length, axis_rng) in enumerate(zip(space, jax.random.split(rng, len(space)), strict=True)):

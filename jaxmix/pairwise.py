@@ -113,6 +113,116 @@ def cutmix(
     )
 
 
+def hmix(
+    batch: Batch,
+    labels: Labels,
+    rng: PRNGKeyArray,
+    *,
+    alpha: Scalar = 1.0,
+    area_ratio: Scalar = 0.5,
+    pairing: PairingFn = pairings.permutation,
+    shared: bool = False,
+) -> tuple[Batch, Labels]:
+    r"""Gives a box of every sample to the partner, and blends the rest: between Mixup and CutMix.
+
+    .. math:: \tilde x = W \odot x + (1 - W) \odot x_\pi, \quad \tilde y = \lambda y + (1 - \lambda) y_\pi
+
+    with W zero in a box of area :math:`(1 - \lambda) \rho` before clipping and rounding, and
+    the number elsewhere that makes its mean :math:`\lambda`.
+
+    Args:
+      batch: samples [n, *space, channels] of any number of spatial axes, channels last (gray
+        images end in [..., None]), floats or uint8 pixels, or a pytree of arrays aligned in n
+        and space (an image and its one-hot segmentation mask).
+      labels: float targets [n, ...], a pytree of them, or None.
+      rng: a JAX key.
+      alpha: concentration of the ratio's Beta, > 0; not checked where it is traced.
+      area_ratio: :math:`\rho`, the box' part of the partner's share, in [0, 1]: at 0 this is
+        Mixup. Not checked where it is traced.
+      pairing: who is mixed with whom.
+      shared: draw one ratio and box for the whole batch rather than one per sample.
+
+    Returns:
+      The mixed batch and labels, shaped and typed like the inputs.
+
+    Raises:
+      ValueError: if alpha is not positive and finite, area_ratio lies outside [0, 1], shapes
+        do not match, or the batch has no spatial axis longer than 1.
+      TypeError: if labels are not float, or the batch neither float nor uint8.
+
+    Example:
+      >>> images, labels = jnp.ones((4, 8, 8, 3)), jnp.eye(4)
+      >>> jaxmix.hmix(images, labels, jax.random.key(0), area_ratio=0.25)[1].shape
+      (4, 4)
+
+    References:
+      Park et al., `A Unified Analysis of Mixed Sample Data Augmentation: A Loss Function
+      Perspective <https://arxiv.org/abs/2208.09913>`_, 2022
+    """
+    return core.mix(
+        batch,
+        labels,
+        rng,
+        pairing=pairing,
+        ratio=functools.partial(ratios.beta, alpha=alpha),
+        mask=functools.partial(masks.framed_box, area_ratio=area_ratio),
+        shared=shared,
+    )
+
+
+def gmix(
+    batch: Batch,
+    labels: Labels,
+    rng: PRNGKeyArray,
+    *,
+    alpha: Scalar = 1.0,
+    pairing: PairingFn = pairings.permutation,
+    shared: bool = False,
+) -> tuple[Batch, Labels]:
+    r"""Blends every sample with a partner by a bell-shaped spot at a random place.
+
+    .. math:: \tilde x = W \odot x + (1 - W) \odot x_\pi, \quad \tilde y = \bar W y + (1 - \bar W) y_\pi
+
+    with W the mask `masks.gaussian`, and :math:`\bar W` its mean.
+
+    Args:
+      batch: samples [n, *space, channels] of any number of spatial axes, channels last (gray
+        images end in [..., None]), floats or uint8 pixels, or a pytree of arrays aligned in n
+        and space (an image and its one-hot segmentation mask).
+      labels: float targets [n, ...], a pytree of them, or None.
+      rng: a JAX key.
+      alpha: concentration of the ratio's Beta, > 0; not checked where it is traced.
+      pairing: who is mixed with whom.
+      shared: draw one ratio and spot for the whole batch rather than one per sample.
+
+    Returns:
+      The mixed batch and labels, shaped and typed like the inputs.
+
+    Raises:
+      ValueError: if alpha is not positive and finite, shapes do not match, or the batch has
+        no spatial axis longer than 1.
+      TypeError: if labels are not float, or the batch neither float nor uint8.
+
+    Example:
+      >>> images, labels = jnp.ones((4, 8, 8, 3)), jnp.eye(4)
+      >>> jaxmix.gmix(images, labels, jax.random.key(0))[1].shape
+      (4, 4)
+
+    References:
+      Park et al., `A Unified Analysis of Mixed Sample Data Augmentation: A Loss Function
+      Perspective <https://arxiv.org/abs/2208.09913>`_, 2022
+    """
+    return core.mix(
+        batch,
+        labels,
+        rng,
+        pairing=pairing,
+        ratio=functools.partial(ratios.beta, alpha=alpha),
+        mask=masks.gaussian,
+        shared=shared,
+    )
+
+
 def kmixup(
     batch: Batch,
     labels: Labels,

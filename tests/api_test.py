@@ -48,7 +48,7 @@ def test_docstrings_name_every_argument_the_result_the_errors_and_an_example(nam
         assert "\nRaises:\n" in doc
 
 
-@pytest.mark.parametrize("name", ["mixup", "cutmix", "kmixup"])
+@pytest.mark.parametrize("name", ["mixup", "cutmix", "hmix", "gmix", "kmixup"])
 def test_methods_name_their_paper(name):
     references = inspect.getdoc(getattr(jaxmix, name)).partition("References:")[2]
     assert "<https://arxiv.org/abs/" in references
@@ -66,7 +66,7 @@ def test_rng_is_the_last_positional_argument_and_options_are_keywords(name):
     assert set(defaults) <= {*options, "labels", "weights"}
 
 
-@pytest.mark.parametrize("name", ["mixup", "cutmix", "kmixup", "mix"])
+@pytest.mark.parametrize("name", ["mixup", "cutmix", "hmix", "gmix", "kmixup", "mix"])
 def test_methods_have_the_signature_of_a_mix_fn(name):
     assert list(inspect.signature(getattr(jaxmix, name)).parameters)[:3] == ["batch", "labels", "rng"]
 

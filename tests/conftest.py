@@ -21,6 +21,8 @@ METHODS = {
     "mixup_shared": functools.partial(jaxmix.mixup, alpha=0.4, shared=True, pairing=jaxmix.pairings.roll),
     "cutmix": jaxmix.cutmix,
     "cutmix_shared": functools.partial(jaxmix.cutmix, alpha=0.4, shared=True),
+    "hmix": jaxmix.hmix,
+    "gmix": jaxmix.gmix,
     "kcutmix": functools.partial(jaxmix.cutmix, pairing=_transport),
     "kmixup": functools.partial(jaxmix.kmixup, k=4),
     "kmixup_as_released": functools.partial(

@@ -27,7 +27,13 @@ def stripes(space, ratio, rng):
     return jnp.broadcast_to((column < ratio[:, None, None]).astype(jnp.float32), (ratio.shape[0], *space))
 
 
-MASKS = {"uniform": masks.uniform, "box": masks.box, "stripes": stripes}
+MASKS = {
+    "uniform": masks.uniform,
+    "box": masks.box,
+    "framed_box": functools.partial(masks.framed_box, area_ratio=0.5),
+    "gaussian": masks.gaussian,
+    "stripes": stripes,
+}
 
 
 def mixed_by_numpy(batch, labels, partner, weight):
@@ -91,6 +97,8 @@ def test_methods_are_compositions_of_the_named_parts():
     parts = {
         "mixup": (pairings.permutation, masks.uniform, {}),
         "cutmix": (pairings.permutation, masks.box, {}),
+        "hmix": (pairings.permutation, functools.partial(masks.framed_box, area_ratio=0.2), {"area_ratio": 0.2}),
+        "gmix": (pairings.permutation, masks.gaussian, {}),
         "kmixup": (
             functools.partial(pairings.transport, k=4, solver="exact"),
             masks.uniform,

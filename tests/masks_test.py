@@ -1,4 +1,5 @@
 import collections
+import functools
 import itertools
 
 import jax
@@ -65,10 +66,96 @@ def test_boxes_of_a_batch_differ_in_place():
     assert len(np.unique(boxes((8, 8), 0.75, n=50).reshape(50, -1), axis=0)) > 10
 
 
+SPATIAL = {
+    "box": masks.box,
+    "framed_box": functools.partial(masks.framed_box, area_ratio=0.5),
+    "gaussian": masks.gaussian,
+}
+
+
+@pytest.mark.parametrize("name", SPATIAL)
 @pytest.mark.parametrize("space", [(), (1,), (1, 1)])
-def test_box_needs_space(space):
-    with pytest.raises(ValueError, match="a box needs an axis longer than 1"):
-        masks.box(space, jnp.ones(2), jax.random.key(0))
+def test_masks_that_have_a_place_need_space(name, space):
+    with pytest.raises(ValueError, match="this mask needs an axis longer than 1"):
+        SPATIAL[name](space, jnp.ones(2), jax.random.key(0))
+
+
+@pytest.mark.parametrize("area_ratio", [0.0, 0.25, 0.5, 1.0])
+@pytest.mark.parametrize("space", [(32, 32), (7, 10), (1, 9), (4, 3, 5)])
+def test_a_framed_box_leaves_the_ratio_asked_for_however_it_is_clipped(space, area_ratio):
+    ratio = jnp.concatenate([jnp.array([1e-6, 1.0]), jax.random.uniform(jax.random.key(1), (500,))])
+    weight = masks.framed_box(space, ratio, jax.random.key(2), area_ratio=area_ratio)
+    assert weight.shape == (502, *space)
+    assert weight.dtype == jnp.float32
+    np.testing.assert_allclose(weight.mean(range(1, weight.ndim)), ratio, atol=1e-6)
+    assert weight.min() >= 0
+    assert weight.max() <= 1
+
+
+@pytest.mark.parametrize(("space", "rank"), [((8,), 1), ((9, 6), 2), ((1, 12), 1), ((4, 6, 5), 3)])
+def test_a_framed_box_is_the_box_of_the_product_of_the_areas(space, rank):
+    """A box of area (1 - .3) * .6 = 1 - .58, under the same key."""
+    ratio = jnp.full(300, 0.3)
+    framed = masks.framed_box(space, ratio, jax.random.key(3), area_ratio=0.6)
+    box = masks.box(space, jnp.full(300, 0.58), jax.random.key(3))
+    np.testing.assert_array_equal(framed == 0, box == 0)
+    assert np.any(box == 0)
+    frame = box.mean(range(1, box.ndim))
+    np.testing.assert_allclose(framed.max(range(1, box.ndim)), 0.3 / frame, rtol=1e-6)
+
+
+def test_a_framed_box_takes_one_root_of_the_product():
+    """At ratio and area ratio 1/2 the side is exactly half; two roots multiplied would be just below it."""
+    weight = masks.framed_box((32, 32), jnp.full(500, 0.5), jax.random.key(0), area_ratio=0.5)
+    assert (weight == 0).sum(2).max() == 16
+
+
+def test_a_framed_box_without_a_box_is_uniform_and_without_a_frame_is_the_partner():
+    ratio = jnp.array([0.0, 0.3, 1.0])
+    weight = masks.framed_box((6, 4), ratio, jax.random.key(0), area_ratio=0.0)
+    np.testing.assert_allclose(weight, np.broadcast_to(np.asarray(ratio)[:, None, None], (3, 6, 4)), atol=1e-7)
+    whole = masks.framed_box((4, 4), jnp.zeros(200), jax.random.key(0), area_ratio=1.0)
+    np.testing.assert_array_equal(whole, 0)
+
+
+@pytest.mark.parametrize("area_ratio", [-0.1, 1.5, float("nan")])
+def test_area_ratios_beyond_shares_are_refused(area_ratio):
+    with pytest.raises(ValueError, match=r"area_ratio must lie in \[0, 1\]"):
+        masks.framed_box((4, 4), jnp.ones(2), jax.random.key(0), area_ratio=area_ratio)
+
+
+@pytest.mark.parametrize("ratio", [0.2, 0.7])
+@pytest.mark.parametrize("space", [(8,), (5, 9), (1, 6), (3, 1, 4, 2)])
+def test_a_spot_has_the_law_of_its_definition(space, ratio):
+    """Every mask is that of one of the centres, in float64, and the centres are uniform."""
+    n, rank, least = 1000, sum(length > 1 for length in space), min(ratio, 1 - ratio)
+    weight = np.asarray(masks.gaussian(space, jnp.full(n, ratio, jnp.float32), jax.random.key(4)))
+    spot = weight if ratio < 0.5 else 1 - weight
+    centres = spot.reshape(n, -1).argmax(1)
+    places = np.indices(space).reshape(len(space), -1)
+    lengths = np.array(space)[:, None]
+    for index, centre in enumerate(places.T):
+        squares = ((places - centre[:, None]) / lengths) ** 2
+        expected = np.exp(-np.pi * squares.sum(0) / least ** (2 / rank))
+        drawn = spot.reshape(n, -1)[centres == index]
+        np.testing.assert_allclose(drawn, np.broadcast_to(expected, drawn.shape), atol=1e-6)
+    counts = np.bincount(centres, minlength=places.shape[1])
+    assert stats.chisquare(counts).pvalue > 1e-3
+
+
+def test_the_share_of_a_spot_has_a_gap_around_one_half():
+    """At 32 x 32 no share falls between .4263 and .5737, and their mean is one half for a uniform ratio."""
+    ratio = jax.random.uniform(jax.random.key(0), (4000,))
+    share = np.asarray(masks.gaussian((32, 32), ratio, jax.random.key(1)).mean((1, 2)))
+    assert 0.40 < share[share < 0.5].max() < 0.4264
+    assert 0.5736 < share[share > 0.5].min() < 0.60
+    assert share.mean() == pytest.approx(0.5, abs=float(4 * share.std() / 4000**0.5))
+
+
+def test_a_spot_of_no_size_is_its_centre():
+    weight = masks.gaussian((4, 4), jnp.array([0.0, 1.0]), jax.random.key(1))
+    np.testing.assert_array_equal(weight.sum((1, 2)), [1, 15])
+    assert set(np.unique(weight)) == {0, 1}
 
 
 def test_uniform_is_the_ratio_itself():

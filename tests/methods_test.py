@@ -114,7 +114,7 @@ def test_one_trace_for_all_keys(name):
         fn(images(), one_hot(), jax.random.key(seed))
 
 
-@pytest.mark.parametrize("name", ["mixup", "cutmix", "kmixup"])
+@pytest.mark.parametrize("name", ["mixup", "cutmix", "hmix", "gmix", "kmixup"])
 def test_one_trace_for_all_traced_alphas(name):
     chex.clear_trace_counter()
 
@@ -203,14 +203,14 @@ def test_labels_for_another_number_of_samples_are_refused(method):
         method(images(), one_hot(7), KEY)
 
 
-@pytest.mark.parametrize("name", ["mixup", "cutmix", "kmixup"])
+@pytest.mark.parametrize("name", ["mixup", "cutmix", "hmix", "gmix", "kmixup"])
 @pytest.mark.parametrize("alpha", [0, -1.0, float("nan"), float("inf"), np.float32(0), jnp.float32(-2)])
 def test_alphas_without_a_law_are_refused(name, alpha):
     with pytest.raises(ValueError, match=f"alpha must be positive and finite, got {alpha}"):
         METHODS[name](images(), one_hot(), KEY, alpha=alpha)
 
 
-@pytest.mark.parametrize("name", ["mixup", "cutmix", "kmixup"])
+@pytest.mark.parametrize("name", ["mixup", "cutmix", "hmix", "gmix", "kmixup"])
 @pytest.mark.parametrize("alpha", ["1", None, np.ones(1), jnp.ones(8)])
 def test_alphas_that_are_no_single_number_are_refused(name, alpha, monkeypatch):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
@@ -223,7 +223,7 @@ def test_no_method_leaves_the_device():
         assert "callback" not in jitted(name).lower(images(), one_hot(), KEY).as_text(), name
 
 
-@pytest.mark.parametrize("name", ["mixup", "cutmix", "kmixup"])
+@pytest.mark.parametrize("name", ["mixup", "cutmix", "hmix", "gmix", "kmixup"])
 def test_shared_draws_one_ratio_for_the_batch(name):
     def shares(shared):
         labels = functools.partial(METHODS[name], shared=shared)(images(), one_hot(), KEY)[1]

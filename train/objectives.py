@@ -9,7 +9,7 @@ from jax import Array
 import optax
 
 import jaxmix
-from jaxmix import MixFn
+from jaxmix import MixFn, PairingFn
 from train import config as config_lib
 
 Objective = Callable[[Any, Array, Array, Array, Array], tuple[Array, dict[str, Array]]]
@@ -71,12 +71,20 @@ def alpha_at(config: config_lib.Mix, num_steps: int, step: Any) -> Any:
 
 def mix_fn(config: config_lib.Mix, alpha: Any) -> MixFn:
     """Builds the MixFn that a configuration describes; a bad value raises as jaxmix does."""
-    common: dict[str, Any] = {"alpha": alpha, "shared": config.shared}
     transport: dict[str, Any] = {"k": config.k, "solver": config.solver}
+    known_pairings: dict[str, PairingFn] = {
+        "permutation": jaxmix.pairings.permutation,
+        "transport": functools.partial(jaxmix.pairings.transport, **transport),
+    }
+    config_lib.known("pairing", config.pairing, list(known_pairings))
+    common: dict[str, Any] = {"alpha": alpha, "shared": config.shared}
+    paired = common | {"pairing": known_pairings[config.pairing]}
     methods: dict[str, MixFn] = {
         "erm": identity,
-        "mixup": functools.partial(jaxmix.mixup, **common),
-        "cutmix": functools.partial(jaxmix.cutmix, **common),
+        "mixup": functools.partial(jaxmix.mixup, **paired),
+        "cutmix": functools.partial(jaxmix.cutmix, **paired),
+        "hmix": functools.partial(jaxmix.hmix, **paired, area_ratio=config.area_ratio),
+        "gmix": functools.partial(jaxmix.gmix, **paired),
         "kmixup": functools.partial(jaxmix.kmixup, **common, **transport),
     }
     config_lib.known("method", config.method, list(methods))

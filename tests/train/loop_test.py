@@ -282,11 +282,22 @@ def test_the_configured_method_is_the_library_s():
         "erm": (batch, labels),
         "mixup": jaxmix.mixup(batch, labels, rng, alpha=0.3),
         "cutmix": jaxmix.cutmix(batch, labels, rng, alpha=0.3),
+        "hmix": jaxmix.hmix(batch, labels, rng, alpha=0.3, area_ratio=0.25),
+        "gmix": jaxmix.gmix(batch, labels, rng, alpha=0.3),
         "kmixup": jaxmix.kmixup(batch, labels, rng, alpha=0.3, k=4, solver="exact"),
     }
     for method, result in expected.items():
-        fn = objectives.mix_fn(config.Mix(method=method, k=4, solver="exact"), 0.3)
+        fn = objectives.mix_fn(config.Mix(method=method, k=4, solver="exact", area_ratio=0.25), 0.3)
         jax.tree.map(np.testing.assert_array_equal, fn(batch, labels, rng), result)
+
+
+@pytest.mark.parametrize(("method", "options"), [("cutmix", {}), ("hmix", {"area_ratio": 0.5})])
+def test_any_method_goes_with_transport(method, options):
+    batch, labels, rng = jax.random.normal(jax.random.key(1), (32, 8, 8, 1)), jnp.eye(32), jax.random.key(2)
+    transport = functools.partial(jaxmix.pairings.transport, k=4, solver="exact")
+    expected = getattr(jaxmix, method)(batch, labels, rng, alpha=0.3, pairing=transport, **options)
+    fn = objectives.mix_fn(config.Mix(method=method, pairing="transport", k=4, solver="exact"), 0.3)
+    jax.tree.map(np.testing.assert_array_equal, fn(batch, labels, rng), expected)
 
 
 def test_alpha_goes_linearly_from_one_value_to_the_other():
