@@ -152,7 +152,7 @@ def test_another_configuration_is_refused_with_the_difference(tmp_path, capsys):
     capsys.readouterr()
     assert main.main([*small, "--config.mix.alpha=0.4", "--config.data.mean=(0.5,)", "--config.data.std=(1.0,)"]) == 2
     error = capsys.readouterr().err
-    assert "data.mean=[] there and [0.5] here" in error
+    assert "data.mean=() there and (0.5,) here" in error
     assert "mix.alpha=1.0 there and 0.4 here" in error
     assert error.count("\n") == 1
     assert main.main([*small, "--config.checkpoint_steps=5", "--config.data.data_dir=x"]) == 0
