@@ -15,13 +15,14 @@ import numpy as np
 
 from jaxmix.evaluation import attacks, calibration, corruptions, embeddings, linearity, ood
 from train import others
+from train.others import SEVERITIES
 from train.predictor import Maps, Predictor
+from train.steps import pixels
 
 EPSILONS = (1, 2, 4, 8)  # of 255, l_inf
 PGD_STEPS, LINEARITY_STEPS = 20, 10
 LINEARITY_EPSILON = 4  # of 255
 NUM_EMBEDDED = 4096
-SEVERITIES = (1, 2, 3, 4, 5)
 ZERO_GRADIENTS, PROBABILITIES = "share of samples with a zero gradient", "outputs look like probabilities"
 SEED = 0  # of corruptions, random starts and the embedded samples
 
@@ -138,11 +139,6 @@ class Section(NamedTuple):
     values: dict[str, float]
     settings: dict[str, Any]
     details: dict[str, Any]
-
-
-def pixels(inputs: Array) -> Array:
-    """Images in [0, 1], or rows as they are."""
-    return inputs.astype(jnp.float32) / (255 if inputs.dtype == jnp.uint8 else 1)
 
 
 def outputs(maps: Maps, inputs: Array) -> Array:

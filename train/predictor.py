@@ -65,7 +65,7 @@ class Predictor:
 
         Args:
           function: of a module, so that it is compiled once; all it returns has a leading axis of samples.
-          *arrays: host arrays or keys with a leading axis of samples.
+          *arrays: host arrays with a leading axis of samples.
           parameters: numbers that are the same for all samples, given where not None.
           **options: hashable, and part of the compiled program.
 

@@ -25,6 +25,11 @@ class TrainState(NamedTuple):
     opt_state: Any
 
 
+def pixels(inputs: Array) -> Array:
+    """uint8 images in [0, 1], or rows as they are, in float32."""
+    return inputs.astype(jnp.float32) / (255 if inputs.dtype == jnp.uint8 else 1)
+
+
 class Samples(NamedTuple):
     """A split on the device, with what normalises it; no inputs and labels where they come with each batch."""
 
@@ -39,8 +44,7 @@ class Samples(NamedTuple):
             inputs, labels = jnp.asarray(batch.inputs), jnp.asarray(batch.labels)
         else:
             inputs, labels = self.inputs[batch.indices], self.labels[batch.indices]
-        scale = 255 if inputs.dtype == jnp.uint8 else 1
-        return inputs.astype(jnp.float32) / scale, labels
+        return pixels(inputs), labels
 
     def normalise(self, inputs: Array) -> Array:
         """Mean 0 and standard deviation 1 in each channel."""
