@@ -73,6 +73,30 @@ def positive(name: str, value: Scalar) -> None:
         raise ValueError(f"{name} must be positive and finite, got {value}")
 
 
+def non_negative(name: str, value: Scalar) -> None:
+    """Checks a number that must be finite and not below 0, unless it is traced."""
+    if _concrete(name, value) and not (np.isfinite(value) and value >= 0):
+        raise ValueError(f"{name} must be at least 0 and finite, got {value}")
+
+
+def at_least_one(name: str, value: int) -> None:
+    """Checks a number of things of which there must be one."""
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1, got {value}")
+
+
+def floats(name: str, array) -> None:
+    """Checks that an array holds floats."""
+    if not jnp.issubdtype(jnp.result_type(array), jnp.floating):
+        raise TypeError(f"{name} have dtype {jnp.result_type(array)}: pass floats, such as uint8 images / 255.0")
+
+
+def key_per_sample(rng, n: int) -> None:
+    """Checks that every sample has a key of its own."""
+    if np.shape(rng) != (n,):
+        raise ValueError(f"rng has shape {np.shape(rng)}: pass one key per sample, such as jax.random.split(rng, {n})")
+
+
 def probability(name: str, value: Scalar) -> None:
     """Checks a number that must lie in [0, 1], unless it is traced."""
     if _concrete(name, value) and not 0 <= value <= 1:

@@ -29,10 +29,10 @@ LAYERS = {
     "evaluation.corruptions": {
         f"evaluation.corruptions.{part}" for part in ("levels", "noise", "blur", "weather", "digital")
     },
-    "evaluation.attacks": set(),
-    "evaluation.linearity": set(),
+    "evaluation.attacks": {"types", "checks", "evaluation.calibration"},
+    "evaluation.linearity": {"types", "checks"},
     "evaluation.embeddings": set(),
-    "evaluation.ood": set(),
+    "evaluation.ood": {"types", "checks"},
 }
 # And of others, at its top.
 BASE = {"jax", "jaxtyping", "numpy"}

@@ -15,13 +15,13 @@ import jax
 from jax import Array
 import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int, Key
-import numpy as np
+
+from jaxmix import checks
+from jaxmix.evaluation import calibration
+from jaxmix.types import Scalar
 
 PredictFn = Callable[[Array], Array]
 """images [n, ...] -> logits [n, classes]."""
-
-Scalar = float | int | np.number | Array
-"""A number known to Python, or a (possibly traced) array of shape ()."""
 
 
 class Diagnosis(NamedTuple):
@@ -70,7 +70,8 @@ def fgsm(
       Goodfellow et al., `Explaining and Harnessing Adversarial Examples
       <https://arxiv.org/abs/1412.6572>`_, 2014
     """
-    _check(images, labels, epsilon=epsilon)
+    _check(images, labels)
+    checks.non_negative("epsilon", epsilon)
     images, epsilon = jnp.asarray(images, jnp.float32), jnp.asarray(epsilon, jnp.float32)
     return _step(images, images, labels, predict=predict, epsilon=epsilon, step_size=epsilon)
 
@@ -128,15 +129,16 @@ def pgd(
       Madry et al., `Towards Deep Learning Models Resistant to Adversarial Attacks
       <https://arxiv.org/abs/1706.06083>`_, 2017
     """
-    _check(images, labels, epsilon=epsilon, step_size=step_size)
-    for name, value in (("num_steps", num_steps), ("num_restarts", num_restarts)):
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}")
+    _check(images, labels)
+    checks.non_negative("epsilon", epsilon)
+    if step_size is not None:
+        checks.positive("step_size", step_size)
+    checks.at_least_one("num_steps", num_steps)
+    checks.at_least_one("num_restarts", num_restarts)
     if num_restarts > 1 and not random_start:
         raise ValueError(f"num_restarts={num_restarts} would repeat one attack: pass random_start=True")
     n = jnp.shape(images)[0]
-    if jnp.shape(rng) != (n,):
-        raise ValueError(f"rng has shape {jnp.shape(rng)}: pass one key per sample, such as jax.random.split(rng, {n})")
+    checks.key_per_sample(rng, n)
     images, epsilon = jnp.asarray(images, jnp.float32), jnp.asarray(epsilon, jnp.float32)
     step_size = 2.5 * epsilon / num_steps if step_size is None else jnp.asarray(step_size, jnp.float32)
 
@@ -218,18 +220,10 @@ def _direction(images: Array, labels: Array, predict: PredictFn) -> tuple[Array,
 def _losses(images: Array, labels: Array, predict: PredictFn) -> tuple[Array, Array]:
     """The cross-entropy of every sample, [n], and the logits."""
     logits = predict(images).astype(jnp.float32)
-    return -jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], axis=-1)[:, 0], logits
+    return calibration.negative_log_likelihood(logits, labels), logits
 
 
-def _check(images, labels, *, epsilon: Scalar = 0, step_size: Scalar | None = None) -> None:
-    if not jnp.issubdtype(jnp.result_type(images), jnp.floating):
-        raise TypeError(f"images have dtype {jnp.result_type(images)}: pass floats in [0, 1], such as images / 255.0")
+def _check(images, labels) -> None:
+    checks.floats("images", images)
     if not jnp.issubdtype(jnp.result_type(labels), jnp.integer):
         raise TypeError(f"labels have dtype {jnp.result_type(labels)}: pass classes, such as labels.argmax(-1)")
-    for name, value in (("epsilon", epsilon), ("step_size", 1 if step_size is None else step_size)):
-        if jnp.ndim(value) != 0:
-            raise TypeError(f"{name} must be a single number, got shape {jnp.shape(value)}")
-    if not isinstance(epsilon, jax.core.Tracer) and not (np.isfinite(epsilon) and epsilon >= 0):
-        raise ValueError(f"epsilon must be at least 0 and finite, got {epsilon}: on [0, 1], 8/255 is usual")
-    if not isinstance(step_size, jax.core.Tracer | None) and not (np.isfinite(step_size) and step_size > 0):
-        raise ValueError(f"step_size must be positive and finite, got {step_size}: None is 2.5 epsilon / num_steps")

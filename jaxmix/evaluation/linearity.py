@@ -6,7 +6,9 @@ import jax
 from jax import Array
 import jax.numpy as jnp
 from jaxtyping import Float, Key
-import numpy as np
+
+from jaxmix import checks
+from jaxmix.types import Scalar
 
 
 def gap(
@@ -14,9 +16,9 @@ def gap(
     rng: Key[Array, " n"],
     *,
     loss: Callable[[Array], Array],
-    epsilon: float | int | np.number | Array,
+    epsilon: Scalar,
     num_steps: int = 10,
-    step_size: float | int | np.number | Array | None = None,
+    step_size: Scalar | None = None,
 ) -> Float[Array, " n"]:
     r"""Measures the largest error of the loss's linear approximation in the box of half-width epsilon.
 
@@ -52,20 +54,13 @@ def gap(
       Qin et al., `Adversarial Robustness through Local Linearization
       <https://arxiv.org/abs/1907.02610>`_, 2019
     """
-    if not jnp.issubdtype(jnp.result_type(inputs), jnp.floating):
-        raise TypeError(f"inputs have dtype {jnp.result_type(inputs)}: pass floats, such as inputs.astype('float32')")
-    for name, value in (("epsilon", epsilon), ("step_size", 1 if step_size is None else step_size)):
-        if jnp.ndim(value) != 0:
-            raise TypeError(f"{name} must be a single number, got shape {jnp.shape(value)}")
-    if not isinstance(epsilon, jax.core.Tracer) and not (np.isfinite(epsilon) and epsilon >= 0):
-        raise ValueError(f"epsilon must be at least 0 and finite, got {epsilon}")
-    if not isinstance(step_size, jax.core.Tracer | None) and not (np.isfinite(step_size) and step_size > 0):
-        raise ValueError(f"step_size must be positive and finite, got {step_size}: None is 2.5 epsilon / num_steps")
-    if num_steps < 1:
-        raise ValueError(f"num_steps must be at least 1, got {num_steps}")
+    checks.floats("inputs", inputs)
+    checks.non_negative("epsilon", epsilon)
+    if step_size is not None:
+        checks.positive("step_size", step_size)
+    checks.at_least_one("num_steps", num_steps)
     n = jnp.shape(inputs)[0]
-    if jnp.shape(rng) != (n,):
-        raise ValueError(f"rng has shape {jnp.shape(rng)}: pass one key per sample, such as jax.random.split(rng, {n})")
+    checks.key_per_sample(rng, n)
     inputs, epsilon = jnp.asarray(inputs, jnp.float32), jnp.asarray(epsilon, jnp.float32)
     step_size = 2.5 * epsilon / num_steps if step_size is None else jnp.asarray(step_size, jnp.float32)
 

@@ -9,7 +9,9 @@ import jax
 from jax import Array
 import jax.numpy as jnp
 from jaxtyping import Float
-import numpy as np
+
+from jaxmix import checks
+from jaxmix.types import Scalar
 
 
 class Detection(NamedTuple):
@@ -73,7 +75,7 @@ def max_logit(logits: Float[Array, "n c"]) -> Float[Array, " n"]:
     return jnp.max(logits.astype(jnp.float32), axis=-1)
 
 
-def energy(logits: Float[Array, "n c"], *, temperature: float | int | np.number | Array = 1.0) -> Float[Array, " n"]:
+def energy(logits: Float[Array, "n c"], *, temperature: Scalar = 1.0) -> Float[Array, " n"]:
     r"""Scores by the negative free energy.
 
     .. math:: T \log \sum_k e^{z_k / T}
@@ -96,8 +98,7 @@ def energy(logits: Float[Array, "n c"], *, temperature: float | int | np.number 
       Liu et al., `Energy-based Out-of-distribution Detection
       <https://arxiv.org/abs/2010.03759>`_, 2020
     """
-    if not isinstance(temperature, jax.core.Tracer) and not (np.isfinite(temperature) and temperature > 0):
-        raise ValueError(f"temperature must be positive and finite, got {temperature}")
+    checks.positive("temperature", temperature)
     temperature = jnp.asarray(temperature, jnp.float32)
     return temperature * jax.nn.logsumexp(logits.astype(jnp.float32) / temperature, axis=-1)
 
