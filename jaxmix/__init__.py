@@ -4,7 +4,7 @@ Every method maps (batch, labels, rng) to a mixed batch and mixed labels. Bind
 hyperparameters with `functools.partial`; jit, vmap, pmap and grad as you please.
 """
 
-from jaxmix import assignment, masks, pairings, ratios
+from jaxmix import assignment, coefficients, masks, pairings, ratios, regularization
 from jaxmix.combinators import in_latent_space, one_of, sometimes
 from jaxmix.core import Mix, apply, combine, draw, mix
 from jaxmix.pairwise import cutmix, gmix, hmix, kmixup, mixup
@@ -22,6 +22,7 @@ __all__ = [
     "RatioFn",
     "apply",
     "assignment",
+    "coefficients",
     "combine",
     "cutmix",
     "draw",
@@ -35,5 +36,6 @@ __all__ = [
     "one_of",
     "pairings",
     "ratios",
+    "regularization",
     "sometimes",
 ]

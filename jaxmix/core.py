@@ -11,7 +11,7 @@ from jax import Array
 import jax.numpy as jnp
 from jaxtyping import Float, Int, PRNGKeyArray, PyTree
 
-from jaxmix import checks
+from jaxmix import checks, dtypes
 from jaxmix.types import Batch, Labels, MaskFn, PairingFn, RatioFn
 
 
@@ -187,28 +187,17 @@ def combine(weights: Float[Array, "n m"], x: PyTree) -> PyTree:
             raise ValueError(f"{name} has shape {jnp.shape(leaf)}, but the weights are for {m} rows")
 
     def weighted_sum(leaf):
-        wide = leaf.astype(_computing_dtype(leaf))
-        return _narrow(jnp.tensordot(weights.astype(wide.dtype), wide, 1, precision="highest"), leaf.dtype)
+        wide = dtypes.widened(leaf)
+        return dtypes.narrowed(jnp.tensordot(weights.astype(wide.dtype), wide, 1, precision="highest"), leaf.dtype)
 
     return jax.tree.map(lambda leaf: weighted_sum(jnp.asarray(leaf)), x)
 
 
 def _blend(x: Array, partner: Array, weight: Array) -> Array:
     """weight x + (1 - weight) x[partner], typed like x."""
-    dtype = _computing_dtype(x)
-    weight = jnp.expand_dims(weight, range(weight.ndim, x.ndim)).astype(dtype)
-    return _narrow(weight * x.astype(dtype) + (1 - weight) * x[partner].astype(dtype), x.dtype)
-
-
-def _computing_dtype(x: Array):
-    return x.dtype if x.dtype == jnp.float64 else jnp.float32
-
-
-def _narrow(x: Array, dtype) -> Array:
-    """Casts the result of mixing to the dtype that came in."""
-    if dtype == jnp.uint8:
-        x = jnp.clip(jnp.round(x), 0, 255)
-    return x.astype(dtype)
+    wide = dtypes.widened(x)
+    weight = jnp.expand_dims(weight, range(weight.ndim, x.ndim)).astype(wide.dtype)
+    return dtypes.narrowed(weight * wide + (1 - weight) * dtypes.widened(x[partner]), x.dtype)
 
 
 def _shaped(part: str, value: Array, *shapes: tuple[int, ...]) -> Array:

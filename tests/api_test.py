@@ -18,7 +18,7 @@ import jaxmix
 
 ROOT = pathlib.Path(__file__).parents[1]
 MODULES = [importlib.import_module(name) for _, name, _ in pkgutil.walk_packages(jaxmix.__path__, "jaxmix.")]
-INTERNAL = {"jaxmix.checks", "jaxmix.types", "jaxmix.evaluation.corruptions.levels"}
+INTERNAL = {"jaxmix.checks", "jaxmix.dtypes", "jaxmix.types", "jaxmix.evaluation.corruptions.levels"}
 NAMES = {
     **{module.__name__.rpartition(".")[2]: module for module in MODULES},
     "functools": functools,

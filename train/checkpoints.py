@@ -1,4 +1,4 @@
-"""Saves and restores the state of a run, in all processes together."""
+"""Saves and restores the state of a run, in all processes together, and with it what the model was trained around."""
 
 import pathlib
 from typing import Any
@@ -7,6 +7,7 @@ import jax
 from orbax import checkpoint
 
 from train import parallel
+from train.data import Means
 from train.steps import TrainState
 
 Losses = list[float]
@@ -19,11 +20,12 @@ class Checkpoints:
         options = checkpoint.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False)
         self._manager = checkpoint.CheckpointManager(folder.resolve(), options=options)
 
-    def save(self, state: TrainState, losses: Losses) -> None:
-        """Writes a state and the losses of its epoch so far; returns once they are on disk."""
+    def save(self, state: TrainState, losses: Losses, means: Means) -> None:
+        """Writes a state, the losses of its epoch so far and the means of its data; returns once they are on disk."""
         arguments = checkpoint.args.Composite(
             state=checkpoint.args.StandardSave(parallel.to_global(state)._asdict()),
             losses=checkpoint.args.JsonSave(losses),
+            means=checkpoint.args.StandardSave(parallel.to_global(means)._asdict()),
         )
         self._manager.save(int(state.step), args=arguments)
 
@@ -38,6 +40,15 @@ class Checkpoints:
         )
         restored: Any = self._manager.restore(step, args=arguments)
         return parallel.to_local(TrainState(**restored.state)), restored.losses
+
+    def means(self, like: Means) -> Means | None:
+        """The means of the data that the newest state was trained on, shaped like others; None where there are none."""
+        step = self._manager.latest_step()
+        if step is None or not (self._manager.directory / str(step) / "means").exists():
+            return None
+        arguments = checkpoint.args.Composite(means=checkpoint.args.StandardRestore(like._asdict()))
+        restored: Any = self._manager.restore(step, args=arguments)
+        return Means(**restored.means)
 
     def close(self) -> None:
         """Waits for what is still being done."""

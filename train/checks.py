@@ -29,6 +29,10 @@ def check(config: Config, dataset: Dataset, *, devices: int) -> None:
         raise UsageError(f"mix.clean_epochs={mix.clean_epochs}: take from 0 to {config.num_epochs - 1}, or method=erm")
     if config.checkpoint_steps < 1:
         raise UsageError(f"checkpoint_steps must be at least 1, got {config.checkpoint_steps}")
+    if mix.method == "approximate_mixup" and (mix.matches or mix.shared or mix.probability != 1):
+        raise UsageError(
+            "mix.method=approximate_mixup draws no partners: leave mix.pairing, mix.shared and mix.probability"
+        )
     optimizers.check(config.optimizer, config.num_epochs)
     _check_batch(config, len(dataset.splits["train"]), devices)
     shape = dataset.splits["train"].shape

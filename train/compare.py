@@ -50,19 +50,23 @@ def trained(run: Run, workdir: pathlib.Path) -> "Row":
     return row
 
 
-def evaluated(run: Run, workdir: pathlib.Path, comparison: Comparison) -> dict[str, float]:
-    """The measures of a run; what was measured before in the same way is kept in its folder."""
+def evaluated(run: Run, workdir: pathlib.Path, comparison: Comparison, rescaling: str = "") -> dict[str, float]:
+    """The measures of a run, rescaled or not; what was measured before in the same way is kept in its folder."""
     from train import evaluate, measures, reporting
 
     trained(run, workdir)
     folder, data = run.folder(workdir), run.config.data
     sections = tuple(dict.fromkeys(measures.MEASURES[key].section for key in comparison.measures))
     settings = {"limit": comparison.limit, "sections": list(sections)}
-    kept = folder / "measures.json"
+    kept = folder / (f"measures_{rescaling}.json" if rescaling else "measures.json")
     if kept.exists() and (content := json.loads(kept.read_text()))["settings"] == settings:
         return content["values"]
     options = evaluate.Options(
-        only=sections, limit=comparison.limit, data_dir=data.data_dir, manual_dir=data.manual_dir
+        only=sections,
+        limit=comparison.limit,
+        rescale=rescaling,
+        data_dir=data.data_dir,
+        manual_dir=data.manual_dir,
     )
     measured = evaluate.evaluate(folder, options, quiet=True)
     values = {key: value for section in measured.values() for key, value in section.values.items()}
@@ -123,10 +127,11 @@ def compare(comparison: Comparison, workdir: pathlib.Path) -> dict[str, Any]:
     for seed in range(comparison.num_seeds):
         for dataset, method in pairs:
             run = comparison_lib.run(comparison, dataset, method, chosen[dataset, method], seed)
-            measured = evaluated(run, workdir, comparison)
-            values = {key: measured[key] for key in comparison.measures}
-            alpha = run.config.mix.alpha
-            runs.append({"dataset": dataset, "method": method, "alpha": alpha, "seed": seed, "values": values})
+            for title, rescaling in comparison_lib.rows(comparison, method).items():
+                measured = evaluated(run, workdir, comparison, rescaling)
+                values = {key: measured[key] for key in comparison.measures}
+                alpha = run.config.mix.alpha
+                runs.append({"dataset": dataset, "method": title, "alpha": alpha, "seed": seed, "values": values})
             done(run)
     bar.close()
     costs = {}

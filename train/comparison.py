@@ -12,6 +12,7 @@ from train.config import Config, Mix, UsageError, from_tree, known
 
 Results = dict[str, Any]  # what train.compare writes as JSON
 
+_RESCALED = {"inputs": "input only", "outputs": "output only", "both": "rescaled"}
 SELECTION_SEED = 1000  # the first seed of the runs that alpha is chosen by; no measured run has it
 
 
@@ -44,10 +45,11 @@ class Comparison:
     Attributes:
       datasets: by title, what is trained but for the mixing.
       methods: by title, the mixing; the first is the one that others are compared with.
-      alphas: candidates of alpha for all but erm, tried on the validation split.
+      alphas: candidates of alpha for all but erm, tried on the validation split; empty keeps each method's own.
       num_seeds: number of measured runs of each method on each data set.
       num_selection_seeds: number of runs that each candidate is judged by.
       measures: columns of the table, keys of train.measures.MEASURES.
+      rescalings: keys of train.evaluate.RESCALINGS; runs that one applies to are measured so, too, in further rows.
       limit: samples of the test split that corruptions, attacks and linearity are measured on; 0: all.
       claims: what the papers say.
     """
@@ -58,6 +60,7 @@ class Comparison:
     num_seeds: int
     num_selection_seeds: int
     measures: tuple[str, ...]
+    rescalings: tuple[str, ...] = ()
     limit: int = 0
     claims: tuple[Claim, ...] = ()
 
@@ -118,6 +121,12 @@ def num_runs(comparison: Comparison) -> int:
     return len(comparison.datasets) * (selection + comparison.num_seeds * len(tried))
 
 
+def rows(comparison: Comparison, method: str) -> dict[str, str]:
+    """The rows that a method has in tables, by title, and the rescaling of each, empty for none."""
+    rescalings = comparison.rescalings if comparison.methods[method].contracts else ()
+    return {method: ""} | {f"{method}, {_RESCALED[rescaling]}": rescaling for rescaling in rescalings}
+
+
 def selection_seeds(comparison: Comparison) -> range:
     """The seeds of the runs that alpha is chosen by."""
     return range(SELECTION_SEED, SELECTION_SEED + comparison.num_selection_seeds)
@@ -129,20 +138,23 @@ def check(comparison: Comparison) -> None:
 
     if comparison.num_seeds < 2:
         raise UsageError(f"num_seeds must be at least 2, to have a standard error, got {comparison.num_seeds}")
-    if not comparison.alphas or comparison.num_selection_seeds < 1 or comparison.limit < 0:
-        raise UsageError("alphas must not be empty, num_selection_seeds at least 1 and limit at least 0")
+    if comparison.num_selection_seeds < 1 or comparison.limit < 0:
+        raise UsageError("num_selection_seeds must be at least 1 and limit at least 0")
+    for rescaling in comparison.rescalings:
+        known("rescaling", rescaling, list(_RESCALED))
     for measure in comparison.measures:
         known("measure", measure, list(MEASURES))
         if MEASURES[measure].section == "released":
             raise UsageError(f"{measure} is measured by train.evaluate only: leave it out")
+    titles = [title for method in comparison.methods for title in rows(comparison, method)]
     for claim in comparison.claims:
         for method in (*claim.methods, claim.against):
-            known("method of a claim", method, list(comparison.methods))
+            known("method of a claim", method, titles)
         known("measure of a claim", claim.measure, comparison.measures)
         if MEASURES[claim.measure].better == "none":
             raise UsageError(f"a claim on {claim.measure} cannot be judged: neither way is better")
     for dataset, base in comparison.datasets.items():
-        if not base.data.num_validation:
+        if comparison.alphas and not base.data.num_validation:
             raise UsageError(f"{dataset} needs data.num_validation, to choose alpha by")
 
 
@@ -164,6 +176,11 @@ def counts(differences: Sequence[float], better: str) -> int:
     return 1 if (mean > 0) == (better == "higher") else -1
 
 
+def titles(record: Results) -> list[str]:
+    """The rows of a record's tables, in their order; the first is the baseline."""
+    return list(dict.fromkeys(run["method"] for run in record["runs"]))
+
+
 def column(record: Results, dataset: str, method: str, key: str) -> list[float]:
     """A measure of a method by seed."""
     runs = [run for run in record["runs"] if (run["dataset"], run["method"]) == (dataset, method)]
@@ -178,4 +195,5 @@ def differences(record: Results, dataset: str, method: str, against: str, key: s
 
 def candidates(comparison: Comparison, method: str) -> tuple[float, ...]:
     """The alphas among which one is chosen on the validation split."""
-    return comparison.alphas if comparison.methods[method].method != "erm" else (comparison.methods[method].alpha,)
+    mix = comparison.methods[method]
+    return comparison.alphas if comparison.alphas and mix.method != "erm" else (mix.alpha,)

@@ -12,7 +12,7 @@ COLUMNS = 4
 def draw(record: comparison_lib.Results, path: pathlib.Path) -> None:
     """Dots are mean differences seed by seed, lines two standard errors; better is to the right of none."""
     design = record["design"]
-    first, *methods = design["methods"]
+    first, *methods = comparison_lib.titles(record)
     keys = [key for key in design["measures"] if MEASURES[key].better != "none"]
     columns = min(COLUMNS, len(keys))
     parts = [keys[start : start + columns] for start in range(0, len(keys), columns)]
@@ -32,7 +32,7 @@ def draw(record: comparison_lib.Results, path: pathlib.Path) -> None:
 
 
 def _draw_measure(axes, record: comparison_lib.Results, dataset: str, key: str) -> None:
-    first, *methods = record["design"]["methods"]
+    first, *methods = comparison_lib.titles(record)
     measure = MEASURES[key]
     share = measure.form.endswith("%")
     scale = (100 if share else 1) * (1 if measure.better == "higher" else -1)

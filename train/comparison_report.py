@@ -57,7 +57,7 @@ def write(results: Results, comparison: Comparison, config: str, workdir: pathli
 def tables(record: Results) -> list[str]:
     """The lines of a record's tables in Markdown: measures by method, then the claims."""
     design = record["design"]
-    datasets, methods, keys = design["datasets"], list(design["methods"]), design["measures"]
+    datasets, methods, keys = design["datasets"], comparison_lib.titles(record), design["measures"]
     arrows = {"higher": "↑", "lower": "↓", "none": ""}
     titles = [f"{MEASURES[key].title} {arrows[MEASURES[key].better]}".strip() for key in keys]
     lines = []
@@ -69,10 +69,10 @@ def tables(record: Results) -> list[str]:
     for dataset in datasets:
         for method in methods:
             runs = [run for run in record["runs"] if (run["dataset"], run["method"]) == (dataset, method)]
-            alpha = "" if design["methods"][method]["method"] == "erm" else f"{runs[0]['alpha']:g}"
+            mixes = design["methods"].get(method, {}).get("method") != "erm"
+            alpha = f"{runs[0]['alpha']:g}" if mixes else ""
             cells = [_cell(record, dataset, method, methods[0], key) for key in keys]
-            low, middle, high = record["cost"][dataset][method]
-            cost = "1" if method == methods[0] else f"{middle:.2f} [{low:.2f}, {high:.2f}]"
+            cost = _cost(record, dataset, method) if method != methods[0] else "1"
             lines.append(
                 "| " + " | ".join([*((dataset,) if len(datasets) > 1 else ()), method, alpha, *cells, cost]) + " |"
             )
@@ -96,6 +96,14 @@ def _cell(record: Results, dataset: str, method: str, baseline: str, key: str) -
     return {1: f"**{text}**", 0: text, -1: f"*{text}*"}[count]
 
 
+def _cost(record: Results, dataset: str, method: str) -> str:
+    """Of a training step; a rescaled row has none of its own."""
+    if method not in record["cost"][dataset]:
+        return ""
+    low, middle, high = record["cost"][dataset][method]
+    return f"{middle:.2f} [{low:.2f}, {high:.2f}]"
+
+
 def _verdict(record: Results, claim: Claim, dataset: str, method: str) -> str:
     difference = differences(record, dataset, method, claim.against, claim.measure)
     mean, error = comparison_lib.mean_and_error(difference)
@@ -117,10 +125,13 @@ def _caption(record: Results) -> str:
     limit = f" Corruptions, attacks and linearity: the first {design['limit']} test images." if design["limit"] else ""
     first = next(iter(design["methods"]))
     tried = ", ".join(f"{alpha:g}" for alpha in design["alphas"])
+    chosen = (
+        f" Alpha is the best of {tried} by accuracy, then NLL, on the validation split, mean of "
+        f"{design['num_selection_seeds']} further seed(s)."
+    )
     return (
         f"Mean ± standard error over {design['num_seeds']} seeds, accuracies in %; **bold** is better than {first} by "
-        f"more than two standard errors of the difference, seed by seed, *italics* worse. Alpha is the best of {tried} "
-        f"by accuracy, then NLL, on the validation split, mean of {design['num_selection_seeds']} further seed(s)."
+        f"more than two standard errors of the difference, seed by seed, *italics* worse.{chosen if tried else ''}"
         f"{limit} `{record['command']}`, {environment['devices']} on {environment['host']}, "
         f"jax {environment['jax']}, {record['date']}."
     )

@@ -52,7 +52,7 @@ class Model:
 class Mix:
     """How the inputs are mixed; each device mixes its own share of the batch."""
 
-    method: str = _field("kmixup", "erm (none), mixup, cutmix, hmix, gmix or kmixup")
+    method: str = _field("kmixup", "erm (none), mixup, cutmix, hmix, gmix, kmixup or approximate_mixup")
     alpha: float = _field(1.0, "concentration of the ratio's Beta, > 0")
     final_alpha: float = _field(0.0, "what alpha changes to, linearly over the mixed epochs; 0 keeps it")
     area_ratio: float = _field(0.5, "hmix: the box' part of the partner's share, from 0 to 1")
@@ -62,11 +62,18 @@ class Mix:
     probability: float = _field(1.0, "chance of a sample to be mixed at all")
     shared: bool = _field(False, "one ratio and mask for the whole batch of a device")
     clean_epochs: int = _field(0, "last epochs, which mix nothing")
+    curvature: bool = _field(False, "approximate_mixup: with the term of second derivatives")
 
     @property
     def matches(self) -> bool:
         """Whether groups are matched, so that k has to fit the batch."""
         return self.k > 1 and (self.method == "kmixup" or (self.method != "erm" and self.pairing == "transport"))
+
+    @property
+    def contracts(self) -> bool:
+        """Whether the model learns from contracted samples and labels, so that rescaling may undo that."""
+        uniform = self.method == "approximate_mixup" or (self.method == "mixup" and self.pairing == "permutation")
+        return uniform and self.probability == 1 and not self.final_alpha and not self.clean_epochs
 
 
 @dataclasses.dataclass

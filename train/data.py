@@ -12,6 +12,8 @@ from train import config as config_lib
 from train import sources, streams
 from train.config import UsageError
 
+NUM_AVERAGED = 2000  # decoded images; the standard error of their mean pixel is 1/45 of a pixel's deviation
+
 
 class Batch(NamedTuple):
     """What a step is given: places in a split, and their samples where the device does not hold the split."""
@@ -39,6 +41,9 @@ class Split(Protocol):
 
     def read(self) -> tuple[np.ndarray, np.ndarray]:
         """All inputs and labels, on the host."""
+
+    def sample(self) -> tuple[np.ndarray, np.ndarray]:
+        """Inputs and labels to average, not augmented."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +73,10 @@ class InMemory:
 
     def read(self) -> tuple[np.ndarray, np.ndarray]:
         """All inputs and labels."""
+        return self.inputs, self.labels
+
+    def sample(self) -> tuple[np.ndarray, np.ndarray]:
+        """All of them."""
         return self.inputs, self.labels
 
     def take(self, indices: Int[np.ndarray, " m"]) -> "InMemory":
@@ -102,10 +111,18 @@ class Streamed:
 
     def read(self) -> tuple[np.ndarray, np.ndarray]:
         """All of them, decoded, in memory."""
-        order, _ = padded_order(len(self), min(256, len(self)))
-        batches = list(self.batches(order, epoch=0))
+        return self._read(np.arange(len(self)))
+
+    def sample(self) -> tuple[np.ndarray, np.ndarray]:
+        """The central squares of some of them, in memory."""
+        central = dataclasses.replace(self, images=dataclasses.replace(self.images, random_crop=False))
+        return central._read(np.random.default_rng(0).permutation(len(self))[:NUM_AVERAGED])
+
+    def _read(self, places: Int[np.ndarray, " m"]) -> tuple[np.ndarray, np.ndarray]:
+        index, _ = padded_order(len(places), min(256, len(places)))
+        batches = list(self.batches(places[index], epoch=0))
         inputs, labels = (np.concatenate([getattr(batch, name) for batch in batches]) for name in ("inputs", "labels"))
-        return inputs[: len(self)], labels[: len(self)]
+        return inputs[: len(places)], labels[: len(places)]
 
 
 class Dataset(NamedTuple):
@@ -115,6 +132,18 @@ class Dataset(NamedTuple):
     num_classes: int
     mean: Float[np.ndarray, " c"]
     std: Float[np.ndarray, " c"]
+
+
+class Means(NamedTuple):
+    """Means over the training split, as `jaxmix.regularization.rescale` takes them.
+
+    Attributes:
+      inputs: of normalised inputs that are not augmented, shaped like one.
+      labels: the frequency of each class.
+    """
+
+    inputs: Float[np.ndarray, "..."]
+    labels: Float[np.ndarray, " c"]
 
 
 def prepare(config: config_lib.Data) -> None:
@@ -223,6 +252,14 @@ def stratified(labels: Int[np.ndarray, " n"], count: int, *, seed: int) -> tuple
         raise UsageError(f"num_validation={count}: take from {classes} to {n - classes} of {n} samples")
     rest, held_out = model_selection.train_test_split(np.arange(n), test_size=count, stratify=labels, random_state=seed)
     return np.sort(held_out), np.sort(rest)
+
+
+def means(dataset: Dataset) -> Means:
+    """Averages the training split."""
+    inputs, labels = dataset.splits["train"].sample()
+    mean = inputs.mean(axis=0, dtype=np.float64) / (255 if inputs.dtype == np.uint8 else 1)
+    frequencies = np.bincount(labels, minlength=dataset.num_classes) / len(labels)
+    return Means(((mean - dataset.mean) / dataset.std).astype(np.float32), frequencies.astype(np.float32))
 
 
 def epoch_order(n: int, batch_size: int, *, seed: int, epoch: int) -> Int[np.ndarray, "steps batch"]:

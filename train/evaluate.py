@@ -20,10 +20,11 @@ from train.config import UsageError, known
 
 if TYPE_CHECKING:
     from train.measures import Section
-    from train.predictor import Predictor, Wrap
+    from train.predictor import Predictor
 
 NEEDS = {
     "calibration": "a test split",
+    "rescaling": "a run of mixup, its partners by permutation, or approximate_mixup, with one alpha throughout",
     "embeddings": "a test split",
     "corruptions": "images",
     "attacks": "images",
@@ -34,6 +35,7 @@ NEEDS = {
 
 
 NUM_OUTSIDE = 10_000  # images of other sets, at most
+RESCALINGS = {"inputs": (True, False), "outputs": (False, True), "both": (True, True)}  # which half: inputs, outputs
 
 
 class Options(NamedTuple):
@@ -42,6 +44,7 @@ class Options(NamedTuple):
     Attributes:
       only: names of sections, which have to apply; empty for all that do.
       limit: first samples of the test split that corruptions, attacks and linearity take; 0: all.
+      rescale: a key of RESCALINGS, to measure and attack the logits that Mixup's test-time transformation makes.
       ood: names of data sets to tell from the run's own.
       batch_size: samples per pass.
       corrupted_dir: of CIFAR-C as released.
@@ -52,6 +55,7 @@ class Options(NamedTuple):
 
     only: tuple[str, ...] = ()
     limit: int = 1000
+    rescale: str = ""
     ood: tuple[str, ...] = ("digits", "noise")
     batch_size: int = 500
     corrupted_dir: pathlib.Path | None = None
@@ -60,16 +64,12 @@ class Options(NamedTuple):
     manual_dir: str | None = None
 
 
-def evaluate(
-    folder: pathlib.Path, options: Options, *, wrap: "Wrap | None" = None, quiet: bool = False
-) -> "dict[str, Section]":
+def evaluate(folder: pathlib.Path, options: Options, *, quiet: bool = False) -> "dict[str, Section]":
     """Measures the newest checkpoint of a run.
 
     Args:
       folder: the run folder.
       options: what is measured.
-      wrap: what turns the logits function into the one that is measured and attacked, such as a
-        transformation at test time.
       quiet: whether to show no progress.
 
     Returns:
@@ -83,9 +83,15 @@ def evaluate(
     from train import predictor as predictor_lib
 
     config, dataset, predictor = predictor_lib.load(
-        folder, data_dir=options.data_dir, manual_dir=options.manual_dir, batch_size=options.batch_size, wrap=wrap
+        folder, data_dir=options.data_dir, manual_dir=options.manual_dir, batch_size=options.batch_size
     )
-    asked = list(_sections(config, dataset, options))
+    rescalable = config.mix.contracts and predictor.means is not None
+    if options.rescale:
+        if not rescalable:
+            raise UsageError(f"--rescale={options.rescale} does not apply: it needs {NEEDS['rescaling']}")
+        inputs, outputs = RESCALINGS[options.rescale]
+        predictor = predictor.wrapped(predictor_lib.Rescaling(config.mix.alpha, inputs, outputs))
+    asked = list(_sections(config, dataset, options, rescalable))
     for name in set(options.only) - {name for name, _ in asked}:
         raise UsageError(f"section {name} does not apply: it needs {NEEDS[name]}")
     sections, batches = {}, itertools.count(1)
@@ -97,7 +103,9 @@ def evaluate(
     return sections
 
 
-def _sections(config: Any, dataset: Any, options: Options) -> "Iterator[tuple[str, Callable[[Predictor], Section]]]":
+def _sections(
+    config: Any, dataset: Any, options: Options, rescalable: bool
+) -> "Iterator[tuple[str, Callable[[Predictor], Section]]]":
     """The sections that are asked for and apply, ready to be called."""
     from train import measures, others
 
@@ -107,6 +115,8 @@ def _sections(config: Any, dataset: Any, options: Options) -> "Iterator[tuple[st
     only = options.only or tuple(NEEDS)
     if "calibration" in only:
         yield "calibration", functools.partial(measures.clean, samples=test, held_out=held_out)
+    if "rescaling" in only and rescalable:
+        yield "rescaling", functools.partial(measures.rescaled, samples=test, alpha=config.mix.alpha)
     if "embeddings" in only:
         yield "embeddings", functools.partial(measures.embedding, samples=test)
     if not images:
@@ -148,6 +158,12 @@ def parse(argv: Sequence[str]) -> tuple[pathlib.Path, pathlib.Path, Options]:
         help="first test samples that corruptions, attacks and linearity take (%(default)s); 0: all",
     )
     add(
+        "--rescale",
+        metavar="HALF",
+        default=defaults.rescale,
+        help="of a mixup run, measure and attack its logits after the test-time transformation: inputs, outputs, both",
+    )
+    add(
         "--ood",
         metavar="SETS",
         default=",".join(defaults.ood),
@@ -166,6 +182,8 @@ def parse(argv: Sequence[str]) -> tuple[pathlib.Path, pathlib.Path, Options]:
         values[name] = tuple(part for part in (values[name] or "").split(",") if part)
     for section in values["only"]:
         known("section", section, list(NEEDS))
+    if values["rescale"]:
+        known("part", values["rescale"], list(RESCALINGS), prefix="--rescale=")
     for name, least in (("limit", 0), ("batch_size", 1)):
         if values[name] < least:
             raise UsageError(f"--{name} must be at least {least}, got {values[name]}")

@@ -95,6 +95,8 @@ def _markdown(report: dict[str, Any], sections: dict[str, Section]) -> str:
             lines += ["", f"![{name}]({name}.png)"]
         if "detection" in section.details:
             lines += ["", *_detection(section.details["detection"])]
+        elif "rescaling" in section.details:
+            lines += ["", *_rescaling(section.details["rescaling"])]
         elif "epsilons" in section.details:
             accuracy = section.details["accuracy"]
             rows = {name: [*accuracy["clean"], *accuracy[name]] for name in ("fgsm", "pgd")}
@@ -108,6 +110,14 @@ def _markdown(report: dict[str, Any], sections: dict[str, Section]) -> str:
 def _accuracies(table: dict[str, list[float]], heads: list[str]) -> list[str]:
     rows = [f"| {name} | " + " | ".join(f"{value:.2%}" for value in row) + " |" for name, row in table.items()]
     return ["| accuracy | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|", *rows]
+
+
+def _rescaling(table: dict[str, dict[str, float]]) -> list[str]:
+    keys = list(next(iter(table.values())))
+    lines = [f"| at test time | {' | '.join(MEASURES[key].title for key in keys)} |", "|---" * (len(keys) + 1) + "|"]
+    return lines + [
+        f"| {title} | " + " | ".join(formatted(key, row[key]) for key in keys) + " |" for title, row in table.items()
+    ]
 
 
 def _detection(table: dict[str, dict[str, dict[str, float]]]) -> list[str]:

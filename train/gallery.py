@@ -21,6 +21,8 @@ NUM_SHOWN = 7
 METHODS: dict[str, jaxmix.MixFn] = {
     "mixup": jaxmix.mixup,
     "cutmix": jaxmix.cutmix,
+    "hmix": jaxmix.hmix,
+    "gmix": jaxmix.gmix,
     "kmixup, k = 16": functools.partial(jaxmix.kmixup, k=16),
     "cutmix, transport\nk = 16": functools.partial(
         jaxmix.cutmix, pairing=functools.partial(jaxmix.pairings.transport, k=16)

@@ -97,6 +97,7 @@ def train_and_evaluate(config: Config, workdir: pathlib.Path) -> steps.TrainStat
         name: parallel.place(steps.Samples(*split.resident, dataset.mean, dataset.std))
         for name, split in dataset.splits.items()
     }
+    means = parallel.place(data.means(dataset))
     saved = checkpoints.Checkpoints(workdir / "checkpoints")
     losses: list[float] = []
     if restored := saved.restore(state):
@@ -126,7 +127,7 @@ def train_and_evaluate(config: Config, workdir: pathlib.Path) -> steps.TrainStat
                 losses.append(report.step(step, pending))
                 read_at.append(time.perf_counter())
                 pending = {}
-                saved.save(state, losses)
+                saved.save(state, losses, means)
         losses.append(report.step(step, pending))
         read_at.append(time.perf_counter())
         if len(read_at) > 2:
@@ -148,7 +149,7 @@ def train_and_evaluate(config: Config, workdir: pathlib.Path) -> steps.TrainStat
         report.epoch(row, watched=watched)
         losses = []
         if step % config.checkpoint_steps == 0 or step == total_steps:
-            saved.save(state, losses)
+            saved.save(state, losses, means)
     saved.close()
     report.close(watched=watched)
     return state

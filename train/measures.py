@@ -13,10 +13,11 @@ from jax import Array
 import jax.numpy as jnp
 import numpy as np
 
+from jaxmix import regularization
 from jaxmix.evaluation import attacks, calibration, corruptions, embeddings, linearity, ood
 from train import others
 from train.others import SEVERITIES
-from train.predictor import Maps, Predictor
+from train.predictor import Maps, Predictor, Rescaling, Wrap
 from train.steps import pixels
 
 EPSILONS = (1, 2, 4, 8)  # of 255, l_inf
@@ -69,6 +70,11 @@ MEASURES = {
     "ece_scaled": Measure(
         "calibration", "ECE, scaled", ".4f", "lower", "ECE after division of logits by the temperature"
     ),
+    "accuracy_rescaled": Measure(
+        "rescaling", "accuracy, rescaled", ".2%", "higher", "accuracy after Mixup's test-time transformation"
+    ),
+    "nll_rescaled": Measure("rescaling", "NLL, rescaled", ".4f", "lower", "NLL after that transformation"),
+    "ece_rescaled": Measure("rescaling", "ECE, rescaled", ".4f", "lower", "ECE after that transformation"),
     "corrupted_accuracy": Measure(
         "corruptions", "corrupted acc.", ".2%", "higher", "mean accuracy over jaxmix-C: 14 corruptions, 5 severities"
     ),
@@ -206,6 +212,25 @@ def clean(predictor: Predictor, samples: Samples, held_out: Samples | None) -> S
     }
     summed = {name: np.asarray(column).tolist() for name, column in bins._asdict().items()}
     return Section({key: float(value) for key, value in values.items()}, settings, {"bins": summed})
+
+
+def rescaled(predictor: Predictor, samples: Samples, *, alpha: float) -> Section:
+    """Accuracy, NLL and ECE with and without Mixup's test-time transformation, and with half of it."""
+    wraps: dict[str, Wrap | None] = {
+        "plain": None,
+        "input only": Rescaling(alpha, outputs=False),
+        "output only": Rescaling(alpha, inputs=False),
+        "rescaled": Rescaling(alpha),
+    }
+    table, labels = {}, jnp.asarray(samples.labels)
+    for title, wrap in wraps.items():
+        logits = jnp.asarray(predictor.wrapped(wrap).map(outputs, samples.inputs))
+        nll = float(calibration.negative_log_likelihood(logits, labels).mean())
+        table[title] = {"accuracy": accuracy_of(logits, labels), "nll": nll, "ece": ece_of(logits, labels)}
+    theta = float(regularization.theta_moments(alpha)[0])
+    settings = {"samples": len(labels), "alpha": alpha, "mean of theta": theta}
+    values = {f"{key}_rescaled": value for key, value in table["rescaled"].items()}
+    return Section(values, settings, {"rescaling": table})
 
 
 def corrupted(predictor: Predictor, samples: Samples) -> Section:

@@ -6,10 +6,11 @@ from typing import Any, NamedTuple
 
 import jax
 from jax import Array
+import jax.numpy as jnp
 import optax
 
 import jaxmix
-from jaxmix import MixFn, PairingFn
+from jaxmix import MixFn, PairingFn, regularization
 from train import config as config_lib
 
 Objective = Callable[[Any, Array, Array, Array, Array], tuple[Array, dict[str, Array]]]
@@ -55,8 +56,55 @@ def cross_entropy(
     return loss, {"loss": loss}
 
 
+def approximate_mixup(
+    model: Any,
+    batch: Array,
+    labels: Array,
+    rng: Array,
+    step: Array,
+    *,
+    alpha: Callable[[Array], Any],
+    curvature: bool,
+) -> tuple[Array, dict[str, Array]]:
+    """Mixup's expected cross-entropy to second order.
+
+    Args:
+      model: a bound flax module.
+      batch: normalised inputs [n, ...].
+      labels: one-hot [n, classes].
+      rng: a JAX key.
+      step: the number of steps taken before.
+      alpha: of a step.
+      curvature: whether to add the term of second derivatives.
+
+    Returns:
+      The loss, and its terms to log.
+    """
+    module, variables = model.unbind()  # derivatives are of a pure function
+
+    def predict(inputs):
+        return module.apply(variables, inputs, train=True, mutable="batch_stats")[0]
+
+    loss, terms = regularization.approximate_mixup_loss(
+        batch, labels, rng, predict=predict, alpha=alpha(step), curvature=curvature
+    )
+    model(contracted(batch, labels, rng, alpha=alpha(step))[0], train=True)  # for its batch statistics
+    return loss, {"loss": loss, **terms._asdict()}
+
+
+def contracted(batch: Array, labels: Array, rng: Array, *, alpha: Any) -> tuple[Array, Array]:
+    """The MixFn that shows what approximate Mixup is computed at."""
+    del rng
+    means = jnp.mean(batch, axis=0), jnp.mean(labels, axis=0)
+    return regularization.contract((batch, labels), means, alpha=alpha)
+
+
 def build(config: config_lib.Mix, *, num_steps: int) -> Objective:
     """Builds the objective that a configuration describes, for a number of mixed steps."""
+    if config.method == "approximate_mixup":
+        return functools.partial(
+            approximate_mixup, alpha=lambda step: alpha_at(config, num_steps, step), curvature=config.curvature
+        )
     return functools.partial(
         cross_entropy, mix=lambda step: Slots(inputs=mix_fn(config, alpha_at(config, num_steps, step)))
     )
@@ -86,6 +134,7 @@ def mix_fn(config: config_lib.Mix, alpha: Any) -> MixFn:
         "hmix": functools.partial(jaxmix.hmix, **paired, area_ratio=config.area_ratio),
         "gmix": functools.partial(jaxmix.gmix, **paired),
         "kmixup": functools.partial(jaxmix.kmixup, **common, **transport),
+        "approximate_mixup": functools.partial(contracted, alpha=alpha),
     }
     config_lib.known("method", config.method, list(methods))
     method = methods[config.method]

@@ -1,6 +1,7 @@
 """A trained model, asked in batches on all devices: host arrays in, host arrays out."""
 
 from collections.abc import Callable
+import copy
 import dataclasses
 import functools
 import pathlib
@@ -12,14 +13,37 @@ from jax import Array
 import jax.numpy as jnp
 import numpy as np
 
+from jaxmix import regularization
 from jaxmix.evaluation.attacks import PredictFn
 from train import checkpoints, data, loop, models, parallel
 from train import config as config_lib
 from train.config import Config, UsageError
-from train.data import Dataset
+from train.data import Dataset, Means
 from train.steps import Samples, TrainState
 
-Wrap = Callable[[PredictFn], PredictFn]
+Wrap = Callable[[PredictFn, Means | None], PredictFn]
+"""(normalised inputs -> logits, means of the training split) -> what is measured, and attacked, in place of it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Rescaling:
+    """Mixup's test-time transformation, or half of it, as a Wrap."""
+
+    alpha: float
+    inputs: bool = True
+    outputs: bool = True
+
+    def __call__(self, predict: PredictFn, means: Means | None) -> PredictFn:
+        """Wraps a logits function."""
+        assert means is not None
+        return regularization.rescale(
+            predict,
+            alpha=self.alpha,
+            mean_batch=means.inputs,
+            mean_labels=means.labels,
+            inputs=self.inputs,
+            outputs=self.outputs,
+        )
 
 
 class Maps(NamedTuple):
@@ -37,10 +61,12 @@ class Predictor:
       state: its parameters and batch statistics.
       mean: of the inputs, per channel.
       std: likewise.
+      means: of the data that it was trained on, if they are known.
       batch_size: samples per pass over the devices; results do not depend on it.
       wrap: what turns the logits function into the one that is measured, and attacked.
 
     Attributes:
+      means: as given.
       progress: called after each batch.
     """
 
@@ -51,14 +77,22 @@ class Predictor:
         mean: np.ndarray,
         std: np.ndarray,
         *,
+        means: Means | None = None,
         batch_size: int = 500,
         wrap: Wrap | None = None,
     ):
         self._model, self._wrap = model, wrap
+        self.means = means
         self.progress: Callable[[], object] = lambda: None
         variables = {"params": state.params, "batch_stats": state.batch_stats}
-        self._placed = parallel.place((variables, Samples(None, None, mean, std)))
+        self._placed = parallel.place((variables, (Samples(None, None, mean, std), means)))
         self._batch_size = batch_size
+
+    def wrapped(self, wrap: Wrap | None) -> "Predictor":
+        """The same model with another wrapper."""
+        other = copy.copy(self)
+        other._wrap = wrap
+        return other
 
     def map(self, function: Callable, *arrays: Any, parameters: Any = None, **options: Any) -> Any:
         """Calls function(maps, *arrays, parameters, **options) in batches, on all devices.
@@ -108,26 +142,35 @@ def load(
     program = loop.build(config, dataset)
     like = parallel.place(jax.jit(program.init)(jax.random.key(0)))
     saved = checkpoints.Checkpoints(folder / "checkpoints")
+    shape, num_classes = dataset.splits["train"].shape, dataset.num_classes
+    means = saved.means(Means(np.zeros(shape, np.float32), np.zeros(num_classes, np.float32)))
     restored = saved.restore(like)
     saved.close()
     if restored is None:
         raise UsageError(f"{folder} has no checkpoint yet")
     exact = dataclasses.replace(config.model, dtype="float32")  # whatever was trained in: attacks need its gradients
-    model = models.build(exact, dataset.splits["train"].shape, dataset.num_classes)
-    return config, dataset, Predictor(model, restored[0], dataset.mean, dataset.std, **options)
+    model = models.build(exact, shape, num_classes)
+    return config, dataset, Predictor(model, restored[0], dataset.mean, dataset.std, means=means, **options)
 
 
 @functools.cache  # runs of one configuration share their programs
 def _compiled(model: nn.Module, wrap: Wrap | None, function: Callable, parametrised: bool, options: tuple) -> Any:
-    def call(variables: Any, statistics: Samples, arrays: list[Array], parameters: Any) -> Any:
+    def call(variables: Any, constants: tuple[Samples, Means | None], arrays: list[Array], parameters: Any) -> Any:
+        statistics, means = constants
+
+        def predict(inputs: Array) -> Array:
+            return jnp.asarray(model.apply(variables, inputs), jnp.float32)
+
+        measured = wrap(predict, means) if wrap else predict
+
         def logits(inputs: Array) -> Array:
-            return jnp.asarray(model.apply(variables, statistics.normalise(inputs)), jnp.float32)
+            return measured(statistics.normalise(inputs))
 
         def embedding(inputs: Array) -> Array:
             maps = model.apply(variables, statistics.normalise(inputs), method="features")
             return jnp.asarray(model.apply(variables, maps, method="pool"), jnp.float32)
 
-        maps = Maps(wrap(logits) if wrap else logits, embedding)
+        maps = Maps(logits, embedding)
         extra = (parameters,) if parametrised else ()
         return function(maps, *arrays, *extra, **dict(options))
 

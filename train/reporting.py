@@ -131,10 +131,11 @@ class Report:
         self._events.add_image("inputs", picture, 0, dataformats="HWC")
 
     def step(self, step: int, metrics: Mapping[str, Any]) -> float:
-        """Waits for the metrics of a step, shows that it is done, and returns its loss."""
+        """Waits for the metrics of a step, writes them, shows that it is done, and returns its loss."""
         loss = float(metrics["loss"])
         if self._leads:
-            self._events.add_scalar("train/step_loss", loss, step)
+            for name, value in metrics.items():
+                self._events.add_scalar(f"train/step_{name}", float(value), step)
             self._bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
             self._bar.update()
         return loss

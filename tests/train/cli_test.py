@@ -35,6 +35,7 @@ from train import cli, config, main, reporting
         ("mix.method=cutmix mix.pairing=transport mix.k=32", "multiple of 128 from 256 to 1408 or k=16$"),
         ("mix.method=cutmix mix.pairing=transprt", "unknown pairing transprt: did you mean transport?"),
         ("mix.method=hmix mix.area_ratio=2", r"area_ratio must lie in \[0, 1\], got 2.0"),
+        ("mix.method=approximate_mixup mix.shared=true", "approximate_mixup draws no partners: leave mix.pairing"),
         ("data.num_train=20", "=128 does not fit 4 devices and 20 .* take fewer devices$"),
         ("data.num_train=1437", "num_train=1437: take from 10 to 1390"),
         ("data.num_validation=3", "num_validation=3: take from 10 to 1427"),

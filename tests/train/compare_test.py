@@ -161,7 +161,7 @@ def test_a_run_that_was_stopped_after_its_last_epoch_is_not_taken_for_ended(tmp_
 
 
 def test_everything_is_written(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(cli, "load", lambda *_: tiny())
+    monkeypatch.setattr(cli, "load", lambda *_: tiny(alphas=(), rescalings=("outputs",)))
     results = tmp_path / "results.json"
     arguments = ["--config=train/configs/compare_digits.py", f"--workdir={tmp_path / 'w'}", f"--results={results}"]
     assert compare.main(arguments) == 0
@@ -172,7 +172,12 @@ def test_everything_is_written(tmp_path, monkeypatch, capsys):
     assert text in capsys.readouterr().out
     rows = (tmp_path / "w" / "runs.csv").read_text().splitlines()
     assert rows[0] == "dataset,method,alpha,seed,accuracy,nll,alignment"
-    assert len(rows) == 5
+    assert [row.split(",")[1] for row in rows[1:4]] == ["erm", "mixup", '"mixup']
+    assert len(rows) == 7
+    assert re.search(r"^\| mixup, output only \| 1 \|.* \|  \|$", text, re.MULTILINE)
+    plain, rescaled = (comparison.column(written, "iris", row, "nll") for row in ("mixup", "mixup, output only"))
+    assert min(abs(a - b) for a, b in zip(plain, rescaled, strict=True)) > 1e-3
+    assert "Alpha is the best" not in text
     assert (tmp_path / "w" / "differences.png").read_bytes().startswith(b"\x89PNG")
     assert "| Somebody says so | NLL | mixup - erm | " in text
 
@@ -182,8 +187,8 @@ def test_everything_is_written(tmp_path, monkeypatch, capsys):
     [
         ({"num_seeds": 1}, "num_seeds must be at least 2"),
         ({"measures": ("accuracy",)}, "unknown measure of a claim nll"),
-        ({"alphas": ()}, "alphas must not be empty"),
-        ({"num_selection_seeds": 0}, "num_selection_seeds at least 1"),
+        ({"rescalings": ("input",)}, "unknown rescaling input: did you mean inputs?"),
+        ({"num_selection_seeds": 0}, "num_selection_seeds must be at least 1"),
         ({"measures": ("nll", "mean_corruption_error_unnormalised")}, "is measured by train.evaluate only"),
         (
             {"measures": ("temperature",), "claims": (Claim("S", "s", "temperature", ("mixup",), "erm"),)},
@@ -223,7 +228,8 @@ def test_results_are_of_the_shipped_comparison_and_name_no_place(path):
     written = json.loads(path.read_text())
     design = cli.load(ROOT / "train" / "configs" / path.name.replace("json", "py"), "get_comparison", Comparison)
     assert comparison.from_design(written["design"]) == comparison.placed(design, data_dir="", manual_dir="")
-    expected = len(design.datasets) * len(design.methods) * design.num_seeds
+    rows = sum(len(comparison.rows(design, method)) for method in design.methods)
+    expected = len(design.datasets) * rows * design.num_seeds
     assert len(written["runs"]) == expected
     assert {run["seed"] for run in written["runs"]} == set(range(design.num_seeds))
     assert not re.search(r'"/|[.][.]/|/home|/tmp|/root', path.read_text())

@@ -256,6 +256,17 @@ def test_a_stream_is_read_whole_and_in_order(ramps, monkeypatch):
     np.testing.assert_array_equal(labels, np.arange(12) % 3)
 
 
+def test_a_stream_is_averaged_over_central_squares(ramps):
+    """However it is cropped to train on."""
+    split = data.Streamed(streams.Images(ramps, 3, 16, random_crop=True, seed=0), num_threads=4)
+    central = data.Streamed(streams.Images(ramps, 3, 16, random_crop=False, seed=0), num_threads=4)
+    inputs, labels = central.read()
+    mean, std = np.float32([0.4, 0.5, 0.6]), np.float32([0.2, 0.3, 0.4])
+    means = data.means(data.Dataset({"train": split}, 3, mean, std))
+    np.testing.assert_allclose(means.inputs, ((inputs / 255 - mean) / std).mean(0), atol=1e-5)
+    np.testing.assert_allclose(means.labels, np.bincount(labels, minlength=3) / len(labels))
+
+
 def test_a_stream_that_goes_on_gives_what_the_whole_would_have_given(ramps):
     split = data.Streamed(streams.Images(ramps, 3, 16, random_crop=True, seed=0), num_threads=4)
     order = np.arange(12, dtype=np.int32).reshape(4, 3)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import special
 from sklearn import metrics
 
 from jaxmix.evaluation import attacks, calibration, corruptions
@@ -24,7 +26,7 @@ def run_folder(tmp_path_factory, programs):
     """A small network that has learnt a little."""
     folder = tmp_path_factory.mktemp("evaluated") / "run"
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        loop.train_and_evaluate(small_config(method="erm"), folder)
+        loop.train_and_evaluate(small_config(method="mixup", alpha=0.4), folder)
     return folder
 
 
@@ -41,7 +43,7 @@ def probabilities_of(run_folder, images):
     """By the model alone."""
     config, dataset, asked = predictor.load(run_folder)
     model = models.build(config.model, (8, 8, 1), 10)
-    variables, statistics = jax.tree.map(np.asarray, asked._placed)
+    variables, (statistics, _) = jax.tree.map(np.asarray, asked._placed)
     logits = model.apply(variables, (images.astype(np.float32) / 255 - statistics.mean) / statistics.std)
     return np.asarray(jax.nn.softmax(logits), np.float64), dataset
 
@@ -114,7 +116,7 @@ def test_corrupted_images_are_rounded_to_8_bits():
 
 def test_numbers_depend_neither_on_the_batch_size_nor_on_the_devices(run_folder, programs):
     """Four devices, sixteen samples at a time, against one device and all at once."""
-    only = ("calibration", "attacks", "linearity", "embeddings", "ood")
+    only = ("calibration", "rescaling", "attacks", "linearity", "embeddings", "ood")
     sections = evaluate.evaluate(run_folder, Options(only=only, limit=50, batch_size=16))
     result = program(
         f"--run={run_folder}", f"--only={','.join(only)}", "--limit=50", f"--out={run_folder}/one", cache=programs
@@ -156,12 +158,44 @@ def test_attacks_lower_accuracy_in_order(run_folder):
     assert not evaluation_report.warnings({"attacks": section})
 
 
-def _without_gradient(predict):
+def _without_gradient(predict, means):
     return lambda images: predict(jax.lax.stop_gradient(images))
 
 
+def test_rescaling_is_the_library_s_and_each_half_is_measured(run_folder):
+    """Against the transformation written out, on the means of the normalised training images."""
+    sections = evaluate.evaluate(run_folder, Options(only=("calibration", "rescaling")))
+    table = sections["rescaling"].details["rescaling"]
+    _, dataset, asked = predictor.load(run_folder)
+    train, test = (measures.Samples(*dataset.splits[name].read()) for name in ("train", "test"))
+    variables, (statistics, _) = jax.tree.map(np.asarray, asked._placed)
+    x, clean = ((s.inputs.astype(np.float32) / 255 - statistics.mean) / statistics.std for s in (test, train))
+    frequencies = np.bincount(train.labels) / len(train.labels)
+    model = models.build(small_config().model, (8, 8, 1), 10)
+    theta = 0.839758  # at alpha = .4
+    for title, inputs, outputs in (
+        ("plain", False, False),
+        ("input only", True, False),
+        ("output only", False, True),
+        ("rescaled", True, True),
+    ):
+        seen = theta * x + (1 - theta) * clean.mean(0) if inputs else x
+        logits = np.asarray(model.apply(variables, seen), np.float64)
+        logits = logits / theta + (1 - 1 / theta) * frequencies if outputs else logits
+        nll = metrics.log_loss(test.labels, special.softmax(logits, axis=-1), labels=range(10))
+        assert table[title]["nll"] == pytest.approx(nll, abs=1e-4), title
+        assert table[title]["accuracy"] == pytest.approx(np.mean(logits.argmax(1) == test.labels), abs=1e-6)
+    assert len({row["nll"] for row in table.values()}) == 4
+    assert table["plain"]["ece"] == pytest.approx(sections["calibration"].values["ece"])
+    assert sections["rescaling"].values["nll_rescaled"] == table["rescaled"]["nll"]
+    both = evaluate.evaluate(run_folder, Options(only=("calibration",), rescale="both"))["calibration"].values
+    assert (both["nll"], both["ece"]) == pytest.approx((table["rescaled"]["nll"], table["rescaled"]["ece"]))
+
+
 def test_a_wrapper_is_inside_the_attacked_function_and_hidden_gradients_are_named(run_folder):
-    sections = evaluate.evaluate(run_folder, Options(only=("attacks",), limit=50), wrap=_without_gradient)
+    _, dataset, asked = predictor.load(run_folder)
+    samples = measures.Samples(*dataset.splits["test"].read()).first(50)
+    sections = {"attacks": measures.attacked(asked.wrapped(_without_gradient), samples)}
     table = sections["attacks"].details["accuracy"]
     assert table["fgsm"] == table["clean"] * len(measures.EPSILONS)
     [warning] = evaluation_report.warnings(sections)
@@ -272,6 +306,7 @@ def test_the_report_holds_every_number_with_its_definition_and_its_figures(run_f
     [row] = [line for line in text.splitlines() if line.startswith("| pgd |")]
     accuracy = sections["attacks"].details["accuracy"]
     assert row == "| pgd | " + " | ".join(f"{a:.2%}" for a in (*accuracy["clean"], *accuracy["pgd"])) + " |"
+    assert re.search(r"^\| output only \| \d+\.\d\d% \| \d\.\d{4} \| \d\.\d{4} \|$", text, re.MULTILINE)
     assert "AUROC" in capsys.readouterr().out
 
 
@@ -286,6 +321,8 @@ def test_tables_are_measured_where_measures_apply(tmp_path):
     assert list(evaluate.evaluate(tmp_path / "run", Options())) == ["calibration", "embeddings"]
     with pytest.raises(UsageError, match="section attacks does not apply: it needs images"):
         evaluate.evaluate(tmp_path / "run", Options(only=("attacks",)))
+    with pytest.raises(UsageError, match="--rescale=both does not apply: it needs a run of mixup"):
+        evaluate.evaluate(tmp_path / "run", Options(rescale="both"))
 
 
 @pytest.mark.parametrize(
@@ -294,6 +331,7 @@ def test_tables_are_measured_where_measures_apply(tmp_path):
         ("", "the following arguments are required: --run (see --help)"),
         ("--run=nowhere", "nowhere holds no run: config.json is missing"),
         ("--run=nowhere --only=calibraton", "unknown section calibraton: did you mean calibration?"),
+        ("--run=nowhere --rescale=input", "unknown part --rescale=input: did you mean --rescale=inputs?"),
         ("--run=nowhere --limit=-1", "--limit must be at least 0, got -1"),
         ("--run=nowhere --limit=x", "argument --limit: invalid int value: 'x'"),
         ("--run=nowhere --corupted-dir=x", "unrecognized arguments: --corupted-dir=x"),

@@ -6,6 +6,7 @@ import json
 import re
 import struct
 
+from flax import linen as nn
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
@@ -77,6 +78,17 @@ def test_the_checkpoint_is_the_final_state(tmp_path):
     assert losses == []
 
 
+def test_a_checkpoint_holds_the_means_of_the_training_split(tmp_path, digits):
+    loop.train_and_evaluate(dataclasses.replace(small_config(method="erm"), num_epochs=1), tmp_path / "run")
+    like = data.Means(np.zeros((8, 8, 1), np.float32), np.zeros(10, np.float32))
+    means = checkpoints.Checkpoints(tmp_path / "run" / "checkpoints").means(like)
+    split = digits.splits["train"]
+    normalised = (split.inputs / 255 - digits.mean) / digits.std
+    np.testing.assert_allclose(means.inputs, normalised.mean(0), atol=1e-5)
+    np.testing.assert_allclose(means.labels, np.eye(10)[split.labels].mean(0), atol=1e-6)
+    assert np.ptp(means.inputs) > 1
+
+
 def events(folder):
     """(tag, step, value) of every TensorBoard event; a record is a length, a checksum, an event, a checksum."""
     (path,) = (folder / "events").iterdir()
@@ -105,9 +117,9 @@ def test_tensorboard_events_say_what_metrics_jsonl_says(tmp_path):
         assert (picture.width, picture.height) == shown.size
 
 
-@pytest.mark.parametrize("method", ["cutmix", "kmixup"])
+@pytest.mark.parametrize("method", ["cutmix", "kmixup", "approximate_mixup"])
 def test_losses_fall(method, tmp_path):
-    loop.train_and_evaluate(small_config(method=method, k=4, probability=0.9), tmp_path / "run")
+    loop.train_and_evaluate(small_config(method=method, k=4), tmp_path / "run")
     losses = [json.loads(line)["train_loss"] for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert losses[1] < losses[0]
 
@@ -298,6 +310,44 @@ def test_any_method_goes_with_transport(method, options):
     expected = getattr(jaxmix, method)(batch, labels, rng, alpha=0.3, pairing=transport, **options)
     fn = objectives.mix_fn(config.Mix(method=method, pairing="transport", k=4, solver="exact"), 0.3)
     jax.tree.map(np.testing.assert_array_equal, fn(batch, labels, rng), expected)
+
+
+def test_approximate_mixup_is_the_library_s_loss_at_the_alpha_of_its_step(digits):
+    """Batch statistics are those of contracted inputs, as they are at test time."""
+    objective = objectives.build(config.Mix(method="approximate_mixup", alpha=2.0, final_alpha=0.5), num_steps=10)
+    model, state, samples, _ = setup(digits, objective)
+    images, labels = take(samples, np.arange(16))
+    labels, rng = jax.nn.one_hot(labels, 10), jax.random.key(3)
+    variables = {"params": state.params, "batch_stats": state.batch_stats}
+    (loss, metrics), updates = nn.apply(objective, model, mutable="batch_stats")(variables, images, labels, rng, 5)
+
+    def predict(inputs):
+        return model.apply(variables, inputs, train=True, mutable="batch_stats")[0]
+
+    expected, terms = jaxmix.regularization.approximate_mixup_loss(
+        images, labels, rng, predict=predict, alpha=1.25, curvature=False
+    )
+    assert float(loss) == pytest.approx(float(expected), rel=1e-5)
+    assert float(metrics["jacobian"]) == pytest.approx(float(terms.jacobian), rel=1e-5)
+    seen = jaxmix.regularization.contract(images, images.mean(0), alpha=1.25)
+    _, wanted = model.apply(variables, seen, train=True, mutable="batch_stats")
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), updates, wanted)
+
+
+@pytest.mark.parametrize(
+    ("mix", "contracts"),
+    [
+        ({"method": "mixup"}, True),
+        ({"method": "approximate_mixup"}, True),
+        ({"method": "mixup", "pairing": "transport"}, False),
+        ({"method": "mixup", "probability": 0.5}, False),
+        ({"method": "mixup", "final_alpha": 0.5}, False),
+        ({"method": "mixup", "clean_epochs": 1}, False),
+        ({"method": "cutmix"}, False),
+    ],
+)
+def test_a_run_is_rescaled_where_one_contraction_was_seen_throughout(mix, contracts):
+    assert config.Mix(**mix).contracts == contracts
 
 
 def test_alpha_goes_linearly_from_one_value_to_the_other():

@@ -1,0 +1,36 @@
+"""Mixup's test-time transformation, and its second-order loss, on 5,000 training images of Fashion-MNIST, five seeds.
+
+Command: python -m train.compare --config=train/configs/compare_rescaling.py
+    Prepare the data before: python -m train.prepare fashion_mnist
+Hardware: 2 CPU cores.
+Result: not yet run.
+"""
+
+import dataclasses
+
+from train.comparison import Claim, Comparison
+from train.config import Mix
+from train.configs import compare_fashion
+
+PAPER = "On Mixup Regularization (arXiv:2006.06049) rescaling at test time"
+
+
+def get_comparison() -> Comparison:
+    """The training of compare_fashion at three alphas, measured plain, with either half of the rescaling, with both."""
+    alphas = (0.2, 0.4, 1.0)
+    mixup = {f"mixup {alpha:g}": Mix(method="mixup", alpha=alpha) for alpha in alphas}
+    second_order = {"second order 0.4": Mix(method="approximate_mixup", alpha=0.4)}
+    claims = [
+        Claim(PAPER, text, measure, (f"{method}, rescaled",), method)
+        for text, measure in (("improves accuracy", "accuracy"), ("improves calibration", "ece"))
+        for method in mixup
+    ]
+    return dataclasses.replace(
+        compare_fashion.get_comparison(),
+        methods={"erm": Mix(method="erm"), **mixup, **second_order},
+        alphas=(),
+        rescalings=("inputs", "outputs", "both"),
+        measures=("accuracy", "nll", "ece", "ece_signed"),
+        limit=0,
+        claims=tuple(claims),
+    )
