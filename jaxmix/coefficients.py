@@ -85,7 +85,7 @@ def profile(
       Park et al., `A Unified Analysis of Mixed Sample Data Augmentation: A Loss Function
       Perspective <https://arxiv.org/abs/2208.09913>`_, 2022
     """
-    _check(space, anchor, form, num_draws)
+    anchor = _checked(space, anchor, form, num_draws)
     checks.positive("alpha", alpha)
     places = math.prod(space)
     num_chunks = min(num_draws, -(-num_draws * places // CHUNK_NUMBERS))
@@ -143,9 +143,9 @@ def _weights(mask: MaskFn, space: Space, ratio: Float[Array, " n"], rng: PRNGKey
     return jnp.broadcast_to(weight, (n, math.prod(space)))
 
 
-def _check(space: Space, anchor: tuple[int, ...], form: str, num_draws: int) -> None:
-    """Refuses what is wrong whatever is drawn."""
-    if not space or min(space) < 1:
+def _checked(space: Space, anchor: tuple[int, ...], form: str, num_draws: int) -> tuple[int, ...]:
+    """The anchor, once nothing is wrong whatever is drawn."""
+    if not isinstance(space, tuple | list) or not space or min(space) < 1:
         raise ValueError(f"space {space} has no places: give the lengths of the sample's axes, such as (h, w)")
     numbers = anchor if isinstance(anchor, tuple | list) else (anchor,)
     if not all(isinstance(number, int | np.integer) for number in (*numbers, num_draws)):
@@ -158,3 +158,4 @@ def _check(space: Space, anchor: tuple[int, ...], form: str, num_draws: int) -> 
         raise ValueError(f"form must be 'paper' or 'exact', got {form!r}")
     if num_draws < 2:
         raise ValueError(f"num_draws must be at least 2, as it takes two for a standard error, got {num_draws}")
+    return tuple(int(number) for number in numbers)

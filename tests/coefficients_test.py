@@ -183,6 +183,17 @@ def test_a_weight_per_sample_is_one_at_every_place():
         np.testing.assert_allclose(one, other, rtol=1e-6)
 
 
+def test_a_mask_s_draws_are_independent_of_the_ratio():
+    """At weights U lambda, with U uniform, a = 1 - 2 E[U] E[lambda] + E[U^2] E[lambda^2] = 1/2."""
+
+    def scaled(space, ratio, rng):
+        return ratio * jax.random.uniform(rng, ratio.shape)
+
+    drawn = coefficients.profile(scaled, (1,), jax.random.key(8), anchor=(0,), num_draws=2**18)
+    assert drawn.quadratic_error < 0.001
+    assert abs(drawn.quadratic - 0.5) < 4 * drawn.quadratic_error
+
+
 def test_jit_and_a_traced_alpha_change_nothing():
     def draw(alpha):
         return coefficients.profile(masks.uniform, (4,), jax.random.key(6), anchor=(1,), alpha=alpha, num_draws=1000)

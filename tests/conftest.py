@@ -1,8 +1,10 @@
 """One table of all methods, and data to mix; every general claim is tested over the table."""
 
 import functools
+import os
 
 import jax
+from jax.experimental.compilation_cache import compilation_cache
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -25,6 +27,7 @@ METHODS = {
     "gmix": jaxmix.gmix,
     "kcutmix": functools.partial(jaxmix.cutmix, pairing=_transport),
     "kmixup": functools.partial(jaxmix.kmixup, k=4),
+    "perturbed_erm": jaxmix.regularization.perturbed_erm,
     "kmixup_as_released": functools.partial(
         jaxmix.kmixup, k=4, solver="exact", cost="euclidean", groups="permute", shared=True
     ),
@@ -48,6 +51,23 @@ def images(n=8, space=(6, 5), channels=8, dtype=jnp.float32, seed=0):
 
 def one_hot(n=8, dtype=jnp.float32):
     return jnp.eye(n, dtype=dtype)
+
+
+@pytest.fixture(scope="session")
+def common(tmp_path_factory):
+    """A folder of all workers of this session."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
+@pytest.fixture(autouse=True, scope="session")
+def programs(common):
+    """A folder of compiled programs: tests are bound by compiling, and most of what they compile is the same."""
+    folder = common / "programs"
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    compilation_cache.reset_cache()
+    return folder
 
 
 @pytest.fixture(autouse=True, scope="module")

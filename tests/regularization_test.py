@@ -39,6 +39,17 @@ def test_theta_has_the_moments_of_the_truncated_beta(alpha):
         np.testing.assert_allclose((mean, variance), (first, second - first**2), atol=5e-6)
 
 
+@pytest.mark.parametrize("alpha", [1e-6, 1e-3, 15.99, 16.01, 200.0, 1e4, 1e7])
+def test_moments_of_any_alpha_keep_their_relative_precision(alpha):
+    """By the expansion of the quotient of gamma functions where the incomplete beta function cancels, too."""
+    mean, variance = (float(moment) for moment in regularization.theta_moments(alpha))
+    excess = 0.5 * np.exp(special.gammaln(alpha + 0.5) - special.gammaln(alpha + 1)) / np.pi**0.5
+    assert mean - 0.5 == pytest.approx(excess, rel=1e-5, abs=1e-7)
+    exact = max(0.25 / (2 * alpha + 1) - excess**2, 0)
+    assert variance == pytest.approx(exact, rel=2e-5, abs=6e-7 if alpha < 1 else 0)
+    assert variance >= 0
+
+
 @pytest.mark.parametrize("alpha", MOMENTS)
 def test_theta_has_the_tabulated_moments(alpha):
     np.testing.assert_allclose(regularization.theta_moments(alpha), MOMENTS[alpha], atol=1.5e-6)
@@ -423,3 +434,49 @@ def test_arguments_of_the_second_order_loss_are_checked(monkeypatch):
         loss(batch.astype(jnp.uint8), labels, KEY)
     with pytest.raises(TypeError, match="pass float targets"):
         loss(batch, jnp.arange(6), KEY)
+    with pytest.raises(ValueError, match=r"predict returned shape \(6, 2\) for labels \(6, 3\)"):
+        loss(batch, labels, KEY)
+    with pytest.raises(ValueError, match=r"predict returned shape \(6,\) for labels \(6, 1\): make both \[n, c\]"):
+        loss(batch, labels[:, :1], KEY, predict=lambda x: x[:, 0], loss="squared_error")
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_labels_of_half_precision_lose_nothing_in_the_second_order_loss(dtype):
+    batch, labels = jnp.eye(4, 2), jnp.eye(4, 3)
+    loss = functools.partial(regularization.approximate_mixup_loss, predict=functools.partial(network, parameters()))
+    wide, narrow = loss(batch, labels, KEY), loss(batch, labels.astype(dtype), KEY)
+    jax.tree.map(np.testing.assert_array_equal, narrow, wide)
+    assert narrow[0].dtype == jnp.float32
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "uint8"])
+def test_contraction_rescaling_and_means_keep_or_widen_dtypes(dtype):
+    batch = jnp.arange(0, 240, 5).reshape(4, 3, 4).astype(dtype)
+    wide = batch.astype(jnp.float32)
+    means = regularization.dataset_means([(batch, jnp.eye(4, dtype=jnp.bfloat16))])
+    assert (means[0].dtype, means[1].dtype) == (jnp.float32, jnp.float32)
+    np.testing.assert_allclose(means[0], np.asarray(wide).mean(0), rtol=1e-6)
+    contracted = regularization.contract(batch, means[0], alpha=1.0)
+    exact = regularization.contract(wide, means[0], alpha=1.0)
+    assert contracted.dtype == batch.dtype
+    np.testing.assert_array_equal(
+        contracted, jnp.round(exact).astype(dtype) if dtype == "uint8" else exact.astype(dtype)
+    )
+
+    def predict(x):
+        return x[:, 0]
+
+    options = {"alpha": 1.0, "mean_batch": means[0], "mean_labels": means[1]}
+    if dtype != "uint8":
+        rescaled = regularization.rescale(predict, **options)(batch)
+        assert rescaled.dtype == batch.dtype
+        np.testing.assert_allclose(
+            rescaled.astype(jnp.float32), regularization.rescale(predict, **options)(wide), rtol=0.02
+        )
+
+
+def test_means_that_are_not_of_the_batch_are_refused():
+    with pytest.raises(ValueError, match=r"the batch is a PyTreeDef\(\*\), and the means are a PyTreeDef\({'x': \*}\)"):
+        regularization.contract(jnp.ones((3, 2)), {"x": jnp.ones(2)}, alpha=1.0)
+    with pytest.raises(ValueError, match=r"shapes \(\(1,\), \(4,\)\), and \(\(3,\), \(4,\)\) before"):
+        regularization.dataset_means([(jnp.ones((4, 3)), jnp.eye(4)), (jnp.ones((4, 1)), jnp.eye(4))])

@@ -9,10 +9,10 @@ import statistics
 from typing import Any
 
 from train.config import Config, Mix, UsageError, from_tree, known
+from train.measures import MEASURES, RESCALINGS
 
 Results = dict[str, Any]  # what train.compare writes as JSON
 
-_RESCALED = {"inputs": "input only", "outputs": "output only", "both": "rescaled"}
 SELECTION_SEED = 1000  # the first seed of the runs that alpha is chosen by; no measured run has it
 
 
@@ -49,7 +49,7 @@ class Comparison:
       num_seeds: number of measured runs of each method on each data set.
       num_selection_seeds: number of runs that each candidate is judged by.
       measures: columns of the table, keys of train.measures.MEASURES.
-      rescalings: keys of train.evaluate.RESCALINGS; runs that one applies to are measured so, too, in further rows.
+      rescalings: keys of train.measures.RESCALINGS; runs that one applies to are measured so, too, in further rows.
       limit: samples of the test split that corruptions, attacks and linearity are measured on; 0: all.
       claims: what the papers say.
     """
@@ -124,7 +124,7 @@ def num_runs(comparison: Comparison) -> int:
 def rows(comparison: Comparison, method: str) -> dict[str, str]:
     """The rows that a method has in tables, by title, and the rescaling of each, empty for none."""
     rescalings = comparison.rescalings if comparison.methods[method].contracts else ()
-    return {method: ""} | {f"{method}, {_RESCALED[rescaling]}": rescaling for rescaling in rescalings}
+    return {method: ""} | {f"{method}, {RESCALINGS[rescaling].title}": rescaling for rescaling in rescalings}
 
 
 def selection_seeds(comparison: Comparison) -> range:
@@ -134,19 +134,23 @@ def selection_seeds(comparison: Comparison) -> range:
 
 def check(comparison: Comparison) -> None:
     """Raises a UsageError where the parts of a comparison do not fit one another."""
-    from train.measures import MEASURES
-
     if comparison.num_seeds < 2:
         raise UsageError(f"num_seeds must be at least 2, to have a standard error, got {comparison.num_seeds}")
     if comparison.num_selection_seeds < 1 or comparison.limit < 0:
         raise UsageError("num_selection_seeds must be at least 1 and limit at least 0")
     for rescaling in comparison.rescalings:
-        known("rescaling", rescaling, list(_RESCALED))
+        known("rescaling", rescaling, list(RESCALINGS))
     for measure in comparison.measures:
         known("measure", measure, list(MEASURES))
-        if MEASURES[measure].section == "released":
+        if (section := MEASURES[measure].section) in ("released", "rescaling"):
             raise UsageError(f"{measure} is measured by train.evaluate only: leave it out")
+        if comparison.rescalings and section == "embeddings":
+            raise UsageError(f"{measure} is not of logits, which rescalings change: leave it out")
     titles = [title for method in comparison.methods for title in rows(comparison, method)]
+    if len(set(titles)) < len(titles):
+        raise UsageError(f"two rows would have one title, of {', '.join(titles)}: name methods otherwise")
+    if comparison.rescalings and len(titles) == len(comparison.methods):
+        raise UsageError("rescalings apply to no method: take mixup or approximate_mixup, or none")
     for claim in comparison.claims:
         for method in (*claim.methods, claim.against):
             known("method of a claim", method, titles)

@@ -62,7 +62,7 @@ class Mix:
     probability: float = _field(1.0, "chance of a sample to be mixed at all")
     shared: bool = _field(False, "one ratio and mask for the whole batch of a device")
     clean_epochs: int = _field(0, "last epochs, which mix nothing")
-    curvature: bool = _field(False, "approximate_mixup: with the term of second derivatives")
+    curvature: bool = _field(False, "approximate_mixup: with its term of second derivatives")
 
     @property
     def matches(self) -> bool:

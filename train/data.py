@@ -135,7 +135,7 @@ class Dataset(NamedTuple):
 
 
 class Means(NamedTuple):
-    """Means over the training split, as `jaxmix.regularization.rescale` takes them.
+    """Means over the training split, or 2,000 of a stream's images, as `jaxmix.regularization.rescale` takes them.
 
     Attributes:
       inputs: of normalised inputs that are not augmented, shaped like one.

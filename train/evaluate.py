@@ -17,14 +17,15 @@ import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from train.config import UsageError, known
+from train.measures import RESCALINGS
 
 if TYPE_CHECKING:
-    from train.measures import Section
     from train.predictor import Predictor
+    from train.sections import Section
 
 NEEDS = {
     "calibration": "a test split",
-    "rescaling": "a run of mixup, its partners by permutation, or approximate_mixup, with one alpha throughout",
+    "rescaling": "a run of mixup or approximate_mixup without transport, all samples mixed by one alpha to the end",
     "embeddings": "a test split",
     "corruptions": "images",
     "attacks": "images",
@@ -35,7 +36,6 @@ NEEDS = {
 
 
 NUM_OUTSIDE = 10_000  # images of other sets, at most
-RESCALINGS = {"inputs": (True, False), "outputs": (False, True), "both": (True, True)}  # which half: inputs, outputs
 
 
 class Options(NamedTuple):
@@ -44,7 +44,7 @@ class Options(NamedTuple):
     Attributes:
       only: names of sections, which have to apply; empty for all that do.
       limit: first samples of the test split that corruptions, attacks and linearity take; 0: all.
-      rescale: a key of RESCALINGS, to measure and attack the logits that Mixup's test-time transformation makes.
+      rescale: a key of train.measures.RESCALINGS: what to do to the logits before they are measured and attacked.
       ood: names of data sets to tell from the run's own.
       batch_size: samples per pass.
       corrupted_dir: of CIFAR-C as released.
@@ -85,13 +85,11 @@ def evaluate(folder: pathlib.Path, options: Options, *, quiet: bool = False) -> 
     config, dataset, predictor = predictor_lib.load(
         folder, data_dir=options.data_dir, manual_dir=options.manual_dir, batch_size=options.batch_size
     )
-    rescalable = config.mix.contracts and predictor.means is not None
     if options.rescale:
-        if not rescalable:
+        if not config.mix.contracts:
             raise UsageError(f"--rescale={options.rescale} does not apply: it needs {NEEDS['rescaling']}")
-        inputs, outputs = RESCALINGS[options.rescale]
-        predictor = predictor.wrapped(predictor_lib.Rescaling(config.mix.alpha, inputs, outputs))
-    asked = list(_sections(config, dataset, options, rescalable))
+        predictor = predictor.wrapped(predictor_lib.Rescaling(config.mix.alpha, RESCALINGS[options.rescale]))
+    asked = list(_sections(config, dataset, options))
     for name in set(options.only) - {name for name, _ in asked}:
         raise UsageError(f"section {name} does not apply: it needs {NEEDS[name]}")
     sections, batches = {}, itertools.count(1)
@@ -103,42 +101,40 @@ def evaluate(folder: pathlib.Path, options: Options, *, quiet: bool = False) -> 
     return sections
 
 
-def _sections(
-    config: Any, dataset: Any, options: Options, rescalable: bool
-) -> "Iterator[tuple[str, Callable[[Predictor], Section]]]":
+def _sections(config: Any, dataset: Any, options: Options) -> "Iterator[tuple[str, Callable[[Predictor], Section]]]":
     """The sections that are asked for and apply, ready to be called."""
-    from train import measures, others
+    from train import others, sections
 
-    splits = {name: measures.Samples(*split.read()) for name, split in dataset.splits.items() if name != "train"}
+    splits = {name: sections.Samples(*split.read()) for name, split in dataset.splits.items() if name != "train"}
     test, held_out = splits["test"], splits.get("validation")
     few, images = test.first(options.limit), test.inputs.ndim == 4
     only = options.only or tuple(NEEDS)
     if "calibration" in only:
-        yield "calibration", functools.partial(measures.clean, samples=test, held_out=held_out)
-    if "rescaling" in only and rescalable:
-        yield "rescaling", functools.partial(measures.rescaled, samples=test, alpha=config.mix.alpha)
+        yield "calibration", functools.partial(sections.clean, samples=test, held_out=held_out)
+    if "rescaling" in only and config.mix.contracts:
+        yield "rescaling", functools.partial(sections.rescaled, samples=test, alpha=config.mix.alpha)
     if "embeddings" in only:
-        yield "embeddings", functools.partial(measures.embedding, samples=test)
+        yield "embeddings", functools.partial(sections.embedding, samples=test)
     if not images:
         return
     if "corruptions" in only:
-        yield "corruptions", functools.partial(measures.corrupted, samples=few)
+        yield "corruptions", functools.partial(sections.corrupted, samples=few)
     if "attacks" in only:
-        yield "attacks", functools.partial(measures.attacked, samples=few)
+        yield "attacks", functools.partial(sections.attacked, samples=few)
     if "linearity" in only:
-        yield "linearity", functools.partial(measures.linear, samples=few)
+        yield "linearity", functools.partial(sections.linear, samples=few)
     if "ood" in only:
         outside = others.outside(
             options.ood, test.inputs.shape[1:], config.data, count=min(len(test.labels), NUM_OUTSIDE)
         )
         if outside:
-            yield "ood", functools.partial(measures.out_of_distribution, samples=test, outside=outside)
+            yield "ood", functools.partial(sections.out_of_distribution, samples=test, outside=outside)
     if "released" in only and options.corrupted_dir:
         sets = others.released(options.corrupted_dir, test, limit=options.limit)
-        yield "released", functools.partial(measures.released, sets=sets)
+        yield "released", functools.partial(sections.released, sets=sets)
     elif "released" in only and options.corrupted_tfds:
         sets = others.released_by_tfds(config.data, limit=options.limit)
-        yield "released", functools.partial(measures.released, sets=sets)
+        yield "released", functools.partial(sections.released, sets=sets)
 
 
 def parse(argv: Sequence[str]) -> tuple[pathlib.Path, pathlib.Path, Options]:
@@ -173,7 +169,12 @@ def parse(argv: Sequence[str]) -> tuple[pathlib.Path, pathlib.Path, Options]:
     add("--corrupted_dir", "--corrupted-dir", metavar="FOLDER", type=pathlib.Path, help=released)
     add("--corrupted_tfds", action="store_true", help="CIFAR-10-C as prepared by train.prepare cifar10_corrupted")
     add("--batch_size", type=int, metavar="N", default=defaults.batch_size, help="samples per pass (%(default)s)")
-    add("--out", metavar="FOLDER", type=pathlib.Path, help="where to write (evaluation, in the run folder)")
+    add(
+        "--out",
+        metavar="FOLDER",
+        type=pathlib.Path,
+        help="where to write (evaluation, or evaluation_rescaled_HALF, in the run folder)",
+    )
     add("--data_dir", metavar="FOLDER", help="where tfds' data lie, if not where the run found them")
     add("--manual_dir", metavar="FOLDER", help="of original files, to prepare data from")
     values = vars(parser.parse_args(argv))
@@ -189,7 +190,8 @@ def parse(argv: Sequence[str]) -> tuple[pathlib.Path, pathlib.Path, Options]:
             raise UsageError(f"--{name} must be at least {least}, got {values[name]}")
     if values["corrupted_dir"]:
         values["corrupted_dir"] = values["corrupted_dir"].expanduser()
-    return run, (out or run / "evaluation").expanduser(), Options(**values)
+    name = f"evaluation_rescaled_{values['rescale']}" if values["rescale"] else "evaluation"
+    return run, (out or run / name).expanduser(), Options(**values)
 
 
 def main(argv: Sequence[str]) -> int:

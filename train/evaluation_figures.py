@@ -6,7 +6,7 @@ import pathlib
 import numpy as np
 
 from train.figures import BLUE, ORANGE, figure
-from train.measures import Section
+from train.sections import Section
 
 # Okabe and Ito's colours, told apart by the colour-blind, and two grays.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000", "#999999", "#8B4513")

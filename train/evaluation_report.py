@@ -10,7 +10,8 @@ import numpy as np
 
 from train import config, evaluation_figures, reporting
 from train.config import UsageError
-from train.measures import MEASURES, PROBABILITIES, ZERO_GRADIENTS, Section
+from train.measures import MEASURES
+from train.sections import PROBABILITIES, ZERO_GRADIENTS, Section
 
 
 def write(out: pathlib.Path, run: pathlib.Path, sections: dict[str, Section], command: str) -> None:

@@ -97,7 +97,7 @@ def train_and_evaluate(config: Config, workdir: pathlib.Path) -> steps.TrainStat
         name: parallel.place(steps.Samples(*split.resident, dataset.mean, dataset.std))
         for name, split in dataset.splits.items()
     }
-    means = parallel.place(data.means(dataset))
+    means = parallel.place(parallel.in_all(functools.partial(data.means, dataset)))
     saved = checkpoints.Checkpoints(workdir / "checkpoints")
     losses: list[float] = []
     if restored := saved.restore(state):

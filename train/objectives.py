@@ -66,7 +66,9 @@ def approximate_mixup(
     alpha: Callable[[Array], Any],
     curvature: bool,
 ) -> tuple[Array, dict[str, Array]]:
-    """Mixup's expected cross-entropy to second order.
+    """Mixup's expected cross-entropy to second order, by default without the term of second derivatives.
+
+    The network is shown contracted inputs only, in its batch statistics, too: to be measured rescaled.
 
     Args:
       model: a bound flax module.

@@ -19,9 +19,10 @@ from train import checkpoints, data, loop, models, parallel
 from train import config as config_lib
 from train.config import Config, UsageError
 from train.data import Dataset, Means
+from train.measures import Halves
 from train.steps import Samples, TrainState
 
-Wrap = Callable[[PredictFn, Means | None], PredictFn]
+Wrap = Callable[[PredictFn, Means], PredictFn]
 """(normalised inputs -> logits, means of the training split) -> what is measured, and attacked, in place of it."""
 
 
@@ -30,19 +31,17 @@ class Rescaling:
     """Mixup's test-time transformation, or half of it, as a Wrap."""
 
     alpha: float
-    inputs: bool = True
-    outputs: bool = True
+    halves: Halves
 
-    def __call__(self, predict: PredictFn, means: Means | None) -> PredictFn:
+    def __call__(self, predict: PredictFn, means: Means) -> PredictFn:
         """Wraps a logits function."""
-        assert means is not None
         return regularization.rescale(
             predict,
             alpha=self.alpha,
             mean_batch=means.inputs,
             mean_labels=means.labels,
-            inputs=self.inputs,
-            outputs=self.outputs,
+            inputs=self.halves.inputs,
+            outputs=self.halves.outputs,
         )
 
 
@@ -61,12 +60,10 @@ class Predictor:
       state: its parameters and batch statistics.
       mean: of the inputs, per channel.
       std: likewise.
-      means: of the data that it was trained on, if they are known.
+      means: of the data that it was trained on.
       batch_size: samples per pass over the devices; results do not depend on it.
-      wrap: what turns the logits function into the one that is measured, and attacked.
 
     Attributes:
-      means: as given.
       progress: called after each batch.
     """
 
@@ -76,20 +73,19 @@ class Predictor:
         state: TrainState,
         mean: np.ndarray,
         std: np.ndarray,
+        means: Means,
         *,
-        means: Means | None = None,
         batch_size: int = 500,
-        wrap: Wrap | None = None,
     ):
-        self._model, self._wrap = model, wrap
-        self.means = means
+        self._model = model
+        self._wrap: Wrap | None = None
         self.progress: Callable[[], object] = lambda: None
         variables = {"params": state.params, "batch_stats": state.batch_stats}
         self._placed = parallel.place((variables, (Samples(None, None, mean, std), means)))
         self._batch_size = batch_size
 
     def wrapped(self, wrap: Wrap | None) -> "Predictor":
-        """The same model with another wrapper."""
+        """The same model, its logits function wrapped before it is measured, and attacked."""
         other = copy.copy(self)
         other._wrap = wrap
         return other
@@ -150,12 +146,16 @@ def load(
         raise UsageError(f"{folder} has no checkpoint yet")
     exact = dataclasses.replace(config.model, dtype="float32")  # whatever was trained in: attacks need its gradients
     model = models.build(exact, shape, num_classes)
-    return config, dataset, Predictor(model, restored[0], dataset.mean, dataset.std, means=means, **options)
+    return (
+        config,
+        dataset,
+        Predictor(model, restored[0], dataset.mean, dataset.std, means or data.means(dataset), **options),
+    )
 
 
 @functools.cache  # runs of one configuration share their programs
 def _compiled(model: nn.Module, wrap: Wrap | None, function: Callable, parametrised: bool, options: tuple) -> Any:
-    def call(variables: Any, constants: tuple[Samples, Means | None], arrays: list[Array], parameters: Any) -> Any:
+    def call(variables: Any, constants: tuple[Samples, Means], arrays: list[Array], parameters: Any) -> Any:
         statistics, means = constants
 
         def predict(inputs: Array) -> Array:

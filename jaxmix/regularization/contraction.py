@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 import functools
+import math
 
 import jax
 from jax import Array
@@ -38,9 +39,11 @@ def theta_moments(alpha: Scalar) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """
     checks.positive("alpha", alpha)
     alpha = jnp.asarray(alpha, jnp.float32)
-    log_excess = jax.lax.lgamma(alpha + 0.5) - jax.lax.lgamma(alpha + 1) - 0.5 * jnp.log(jnp.pi)
-    excess = 0.5 * jnp.exp(log_excess)
-    return 0.5 + excess, 0.25 / (2 * alpha + 1) - excess**2
+    small, large = jnp.minimum(alpha, 16.0), jnp.maximum(alpha, 16.0)
+    quotient = jnp.exp(jax.lax.lgamma(small + 0.5) - jax.lax.lgamma(small + 1))
+    series = (1 - 1 / (8 * large) + 1 / (128 * large**2)) / jnp.sqrt(large)  # the logarithms cancel there
+    excess = jnp.where(alpha < 16, quotient, series) / (2 * math.sqrt(math.pi))
+    return 0.5 + excess, jnp.maximum(0.25 / (2 * alpha + 1) - excess**2, 0)
 
 
 def dataset_means(batches: Iterable[tuple[Batch, Labels]]) -> tuple[Batch, Labels]:
@@ -51,10 +54,10 @@ def dataset_means(batches: Iterable[tuple[Batch, Labels]]) -> tuple[Batch, Label
         model is trained on but for mixing and augmentation. Batches may differ in n.
 
     Returns:
-      The means, without the leading axis, in float32.
+      The means, without the leading axis, in float32, or float64 where they are that.
 
     Raises:
-      ValueError: if there are no batches, or one is empty.
+      ValueError: if there are no batches, one is empty, or samples of one are shaped otherwise.
       TypeError: if samples are neither float nor uint8, or labels not float.
 
     Example:
@@ -68,6 +71,9 @@ def dataset_means(batches: Iterable[tuple[Batch, Labels]]) -> tuple[Batch, Label
         checks.targets(labels, n)
         count += n
         here = jax.tree.map(lambda leaf: jnp.mean(dtypes.widened(jnp.asarray(leaf)), axis=0), (batch, labels))
+        shapes, first = (jax.tree.map(jnp.shape, tree) for tree in (here, means or here))
+        if shapes != first:
+            raise ValueError(f"samples and labels have the shapes {shapes}, and {first} before: average those alike")
         means = here if means is None else jax.tree.map(functools.partial(_moved, share=n / count), means, here)
     if means is None:
         raise ValueError("there are no batches to average: pass an iterable of (batch, labels)")
@@ -95,6 +101,13 @@ def contract(batch: Batch, mean_batch: Batch, *, alpha: Scalar) -> Batch:
       ['7.00', '1.00']
     """
     share, _ = theta_moments(alpha)
+
+    structures = [str(jax.tree.structure(tree)) for tree in (batch, mean_batch)]
+    if structures[0] != structures[1]:
+        raise ValueError(
+            f"the batch is a {structures[0]}, and the means are a {structures[1]}: "
+            "pass the mean of each of its arrays, as dataset_means returns them"
+        )
 
     def towards_mean(path, leaf, mean):
         name = "batch" + jax.tree_util.keystr(path)

@@ -55,7 +55,9 @@ def approximate_mixup_loss(
     :math:`\gamma^2 = \sigma^2 + (1 - \bar\theta)^2`. They are never formed: Jacobian-vector products
     along :math:`\pm \sigma v_i \pm \gamma v_j`, with random signs and a random partner j, estimate
     the terms without bias; to order 1/n also where predict couples samples, as batch
-    normalisation does.
+    normalisation does. Unlike Mixup's own loss this one is not bounded from below: a network
+    that grows steep along partners while it stays confident can lower the alignment term without
+    end, the sooner the larger alpha and the learning rate. Watch the terms.
 
     Args:
       batch: float samples [n, ...], or a pytree of them.
@@ -95,16 +97,16 @@ def approximate_mixup_loss(
         raise ValueError(f"unknown loss {loss!r}: take cross_entropy or squared_error")
     if not 1 <= num_partners <= n:
         raise ValueError(f"num_partners must be from 1 to the {n} samples, got {num_partners}")
-    batch, labels = jax.tree.map(jnp.asarray, (batch, labels))
+    batch, labels = jax.tree.map(jnp.asarray, batch), jnp.asarray(labels, jnp.float32)
     partner_rng, sign_rng = jax.random.split(rng)
     expected, variance = theta_moments(alpha)
-    deviations = jnp.sqrt(variance), jnp.sqrt(variance + (1 - expected) ** 2)
+    deviations = (jnp.sqrt(jnp.maximum(square, 1e-12)) for square in (variance, variance + (1 - expected) ** 2))
 
     means = jax.tree.map(lambda leaf: jnp.mean(jnp.asarray(leaf, jnp.float32), axis=0), (batch, labels))
     inputs, targets = contract((batch, labels), means, alpha=alpha)
     shifts = jax.random.permutation(partner_rng, n)[:num_partners]
     partners = (jnp.arange(n)[None] + shifts[:, None]) % n
-    own, other = jnp.stack(deviations)[:, None] * jax.random.rademacher(sign_rng, (2, n), jnp.float32)
+    own, other = jnp.stack(list(deviations))[:, None] * jax.random.rademacher(sign_rng, (2, n), jnp.float32)
 
     def along_both(leaf: Array, mean: Array) -> Array:
         """What own and partners' samples differ from the mean by, [num_partners, *leaf.shape]."""
@@ -113,16 +115,17 @@ def approximate_mixup_loss(
         return (own_part[None] + scale[None] * centred[partners]).astype(leaf.dtype)
 
     moves, label_moves = jax.tree.map(along_both, (batch, labels), means)
-    label_moves = label_moves.astype(jnp.float32)
 
     def outputs(inputs: Batch) -> Array:
         return predict(inputs).astype(jnp.float32)
 
     values, along = jax.linearize(outputs, inputs)
+    if labels.ndim != 2 or values.shape != labels.shape:
+        raise ValueError(f"predict returned shape {values.shape} for labels {labels.shape}: make both [n, c]")
     gradient, metric = _derivatives(loss, values, targets)
     slopes = jax.vmap(along)(moves)  # [num_partners, n, c]
     bends = jax.vmap(lambda move: _second_derivative(outputs, inputs, move))(moves) if curvature else None
-    data = jnp.mean(_loss(loss, values, labels.astype(jnp.float32)))
+    data = jnp.mean(_loss(loss, values, labels))
     zero = jnp.zeros((), jnp.float32)
     terms = Terms(
         data=data,

@@ -161,7 +161,7 @@ def test_a_run_that_was_stopped_after_its_last_epoch_is_not_taken_for_ended(tmp_
 
 
 def test_everything_is_written(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(cli, "load", lambda *_: tiny(alphas=(), rescalings=("outputs",)))
+    monkeypatch.setattr(cli, "load", lambda *_: tiny(alphas=(), rescalings=("outputs",), measures=("accuracy", "nll")))
     results = tmp_path / "results.json"
     arguments = ["--config=train/configs/compare_digits.py", f"--workdir={tmp_path / 'w'}", f"--results={results}"]
     assert compare.main(arguments) == 0
@@ -171,7 +171,7 @@ def test_everything_is_written(tmp_path, monkeypatch, capsys):
     assert text == "\n".join(comparison_report.tables(written)) + "\n"
     assert text in capsys.readouterr().out
     rows = (tmp_path / "w" / "runs.csv").read_text().splitlines()
-    assert rows[0] == "dataset,method,alpha,seed,accuracy,nll,alignment"
+    assert rows[0] == "dataset,method,alpha,seed,accuracy,nll"
     assert [row.split(",")[1] for row in rows[1:4]] == ["erm", "mixup", '"mixup']
     assert len(rows) == 7
     assert re.search(r"^\| mixup, output only \| 1 \|.* \|  \|$", text, re.MULTILINE)
@@ -188,6 +188,20 @@ def test_everything_is_written(tmp_path, monkeypatch, capsys):
         ({"num_seeds": 1}, "num_seeds must be at least 2"),
         ({"measures": ("accuracy",)}, "unknown measure of a claim nll"),
         ({"rescalings": ("input",)}, "unknown rescaling input: did you mean inputs?"),
+        ({"rescalings": ("both",)}, "alignment is not of logits, which rescalings change"),
+        ({"measures": ("nll_rescaled",)}, "nll_rescaled is measured by train.evaluate only"),
+        (
+            {"rescalings": ("both",), "measures": ("nll",), "methods": {"erm": config.Mix(method="erm")}},
+            "rescalings apply to no method",
+        ),
+        (
+            {
+                "rescalings": ("both",),
+                "measures": ("nll",),
+                "methods": {name: config.Mix(method="mixup") for name in ("mixup", "mixup, rescaled")},
+            },
+            "two rows would have one title",
+        ),
         ({"num_selection_seeds": 0}, "num_selection_seeds must be at least 1"),
         ({"measures": ("nll", "mean_corruption_error_unnormalised")}, "is measured by train.evaluate only"),
         (

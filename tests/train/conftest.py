@@ -8,7 +8,6 @@ import subprocess
 import sys
 
 import jax
-from jax.experimental.compilation_cache import compilation_cache
 import jax.numpy as jnp
 import optax
 import pytest
@@ -25,35 +24,18 @@ def _promotion_as_optax_and_flax_need_it():
 
 
 @pytest.fixture(scope="session")
-def shared(tmp_path_factory):
-    """A folder of all workers of this session."""
-    folder = tmp_path_factory.getbasetemp()
-    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
-
-
-@pytest.fixture(autouse=True, scope="session")
-def programs(shared):
-    """A folder of compiled programs: most runs of the tests are the same few steps."""
-    folder = shared / "programs"
-    jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
-    compilation_cache.reset_cache()
-    return folder
-
-
-@pytest.fixture(scope="session")
 def digits():
     return data.load(config.Data())
 
 
 @pytest.fixture(scope="session")
-def fashion_mnist(shared):
+def fashion_mnist(common):
     """The folder into which the real builder prepared Fashion-MNIST, once for all workers."""
     original = os.environ.get("JAXMIX_FASHION_MNIST")
     if not original:
         pytest.skip("JAXMIX_FASHION_MNIST names no folder with the four original files")
-    folder = shared / "tfds"
-    with (shared / "tfds.lock").open("w") as lock:
+    folder = common / "tfds"
+    with (common / "tfds.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         command = ["train.prepare", "fashion_mnist", f"--data_dir={folder}", f"--manual_dir={original}"]
         subprocess.run([sys.executable, "-m", *command], cwd=ROOT, check=True, capture_output=True, timeout=300)

@@ -256,8 +256,8 @@ def test_a_stream_is_read_whole_and_in_order(ramps, monkeypatch):
     np.testing.assert_array_equal(labels, np.arange(12) % 3)
 
 
-def test_a_stream_is_averaged_over_central_squares(ramps):
-    """However it is cropped to train on."""
+def test_a_stream_is_averaged_over_central_squares(ramps, monkeypatch):
+    """However it is cropped to train on; of many images over some, drawn from all."""
     split = data.Streamed(streams.Images(ramps, 3, 16, random_crop=True, seed=0), num_threads=4)
     central = data.Streamed(streams.Images(ramps, 3, 16, random_crop=False, seed=0), num_threads=4)
     inputs, labels = central.read()
@@ -265,6 +265,11 @@ def test_a_stream_is_averaged_over_central_squares(ramps):
     means = data.means(data.Dataset({"train": split}, 3, mean, std))
     np.testing.assert_allclose(means.inputs, ((inputs / 255 - mean) / std).mean(0), atol=1e-5)
     np.testing.assert_allclose(means.labels, np.bincount(labels, minlength=3) / len(labels))
+    monkeypatch.setattr(data, "NUM_AVERAGED", 5)
+    some, _ = split.sample()
+    places = [next(i for i, image in enumerate(inputs) if np.array_equal(image, one)) for one in some]
+    assert len(set(places)) == 5
+    assert places != list(range(5))
 
 
 def test_a_stream_that_goes_on_gives_what_the_whole_would_have_given(ramps):

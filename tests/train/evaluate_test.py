@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -16,7 +17,7 @@ from sklearn import metrics
 from jaxmix.evaluation import attacks, calibration, corruptions
 from tests.train.conftest import ROOT, small_config
 from train import config as config_lib
-from train import data, evaluate, evaluation_report, loop, measures, models, others, predictor, sources
+from train import data, evaluate, evaluation_report, loop, measures, models, others, predictor, sections, sources
 from train.config import UsageError
 from train.evaluate import Options
 
@@ -35,8 +36,8 @@ def few(monkeypatch):
     """Few corruptions and strengths of attack, which are the same programs."""
     kept = {name: corruptions.CORRUPTIONS[name] for name in ("gaussian_noise", "contrast", "jpeg_compression")}
     monkeypatch.setattr(corruptions, "CORRUPTIONS", kept)
-    monkeypatch.setattr(measures, "SEVERITIES", (1, 5))
-    monkeypatch.setattr(measures, "EPSILONS", (1, 8))
+    monkeypatch.setattr(sections, "SEVERITIES", (1, 5))
+    monkeypatch.setattr(sections, "EPSILONS", (1, 8))
 
 
 def probabilities_of(run_folder, images):
@@ -81,9 +82,9 @@ def test_clean_numbers_are_those_of_training_and_of_scikit_learn(run_folder):
 
 def test_a_validation_split_fits_the_temperature(run_folder):
     _, dataset, asked = predictor.load(run_folder)
-    train, test = (measures.Samples(*dataset.splits[name].read()) for name in ("train", "test"))
+    train, test = (sections.Samples(*dataset.splits[name].read()) for name in ("train", "test"))
     held_out = train.first(300)
-    scaled = measures.clean(asked, test, held_out)
+    scaled = sections.clean(asked, test, held_out)
     probabilities, _ = probabilities_of(run_folder, held_out.inputs)
     fitted = calibration.fit_temperature(jnp.log(jnp.asarray(probabilities, jnp.float32)), jnp.asarray(held_out.labels))
     assert scaled.values["temperature"] == pytest.approx(float(fitted), rel=1e-3)
@@ -109,15 +110,15 @@ def test_corrupted_accuracy_is_of_the_images_that_the_corruption_leaves(run_fold
 
 def test_corrupted_images_are_rounded_to_8_bits():
     levels = np.arange(256, dtype=np.float32)
-    np.testing.assert_array_equal(measures.rounded((levels + 0.4) / 255)[:-1], levels[:-1])
-    np.testing.assert_array_equal(measures.rounded(levels / 255), levels)
-    np.testing.assert_array_equal(measures.rounded((levels - 0.4) / 255)[1:], levels[1:])
+    np.testing.assert_array_equal(sections.rounded((levels + 0.4) / 255)[:-1], levels[:-1])
+    np.testing.assert_array_equal(sections.rounded(levels / 255), levels)
+    np.testing.assert_array_equal(sections.rounded((levels - 0.4) / 255)[1:], levels[1:])
 
 
 def test_numbers_depend_neither_on_the_batch_size_nor_on_the_devices(run_folder, programs):
     """Four devices, sixteen samples at a time, against one device and all at once."""
     only = ("calibration", "rescaling", "attacks", "linearity", "embeddings", "ood")
-    sections = evaluate.evaluate(run_folder, Options(only=only, limit=50, batch_size=16))
+    measured = evaluate.evaluate(run_folder, Options(only=only, limit=50, batch_size=16))
     result = program(
         f"--run={run_folder}", f"--only={','.join(only)}", "--limit=50", f"--out={run_folder}/one", cache=programs
     )
@@ -128,7 +129,7 @@ def test_numbers_depend_neither_on_the_batch_size_nor_on_the_devices(run_folder,
         values = {key: entry["value"] for key, entry in report["sections"][name]["values"].items()}
         # The sign of a gradient near zero may turn with the order of a sum, and one sample of 50 with it.
         tolerance = {"abs": 0.021} if name == "attacks" else {"rel": 2e-3, "abs": 1e-5}
-        assert values == pytest.approx(sections[name].values, **tolerance)
+        assert values == pytest.approx(measured[name].values, **tolerance)
 
 
 def test_a_sample_that_was_wrong_before_an_attack_stays_wrong():
@@ -136,13 +137,13 @@ def test_a_sample_that_was_wrong_before_an_attack_stays_wrong():
         """Right about every other sample, and about all that were attacked."""
 
         def map(self, function, inputs, labels=None, *_, **__):
-            if function is measures.outputs:
+            if function is sections.outputs:
                 return np.eye(2)[np.arange(len(inputs)) % 2]
-            if function is measures._diagnose:
+            if function is sections._diagnose:
                 return attacks.Diagnosis(np.zeros(len(inputs), bool), np.zeros(len(inputs), bool))
             return np.ones(len(inputs), bool)
 
-    section = measures.attacked(Predictor(), measures.Samples(np.zeros((8, 1)), np.zeros(8, np.int32)))
+    section = sections.attacked(Predictor(), sections.Samples(np.zeros((8, 1)), np.zeros(8, np.int32)))
     assert set(section.details["accuracy"]["fgsm"] + section.details["accuracy"]["pgd"]) == {0.5}
 
 
@@ -162,12 +163,12 @@ def _without_gradient(predict, means):
     return lambda images: predict(jax.lax.stop_gradient(images))
 
 
-def test_rescaling_is_the_library_s_and_each_half_is_measured(run_folder):
+def test_rescaling_is_the_library_s_and_each_half_is_measured(run_folder, tmp_path):
     """Against the transformation written out, on the means of the normalised training images."""
-    sections = evaluate.evaluate(run_folder, Options(only=("calibration", "rescaling")))
-    table = sections["rescaling"].details["rescaling"]
+    measured = evaluate.evaluate(run_folder, Options(only=("calibration", "rescaling")))
+    table = measured["rescaling"].details["rescaling"]
     _, dataset, asked = predictor.load(run_folder)
-    train, test = (measures.Samples(*dataset.splits[name].read()) for name in ("train", "test"))
+    train, test = (sections.Samples(*dataset.splits[name].read()) for name in ("train", "test"))
     variables, (statistics, _) = jax.tree.map(np.asarray, asked._placed)
     x, clean = ((s.inputs.astype(np.float32) / 255 - statistics.mean) / statistics.std for s in (test, train))
     frequencies = np.bincount(train.labels) / len(train.labels)
@@ -186,30 +187,34 @@ def test_rescaling_is_the_library_s_and_each_half_is_measured(run_folder):
         assert table[title]["nll"] == pytest.approx(nll, abs=1e-4), title
         assert table[title]["accuracy"] == pytest.approx(np.mean(logits.argmax(1) == test.labels), abs=1e-6)
     assert len({row["nll"] for row in table.values()}) == 4
-    assert table["plain"]["ece"] == pytest.approx(sections["calibration"].values["ece"])
-    assert sections["rescaling"].values["nll_rescaled"] == table["rescaled"]["nll"]
-    both = evaluate.evaluate(run_folder, Options(only=("calibration",), rescale="both"))["calibration"].values
+    assert table["plain"]["ece"] == pytest.approx(measured["calibration"].values["ece"])
+    assert measured["rescaling"].values["nll_rescaled"] == table["rescaled"]["nll"]
+    without_means = tmp_path / "run"  # as runs of earlier versions are
+    shutil.copytree(run_folder, without_means)
+    [means] = without_means.glob("checkpoints/*/means")
+    shutil.rmtree(means)
+    both = evaluate.evaluate(without_means, Options(only=("calibration",), rescale="both"))["calibration"].values
     assert (both["nll"], both["ece"]) == pytest.approx((table["rescaled"]["nll"], table["rescaled"]["ece"]))
 
 
 def test_a_wrapper_is_inside_the_attacked_function_and_hidden_gradients_are_named(run_folder):
     _, dataset, asked = predictor.load(run_folder)
-    samples = measures.Samples(*dataset.splits["test"].read()).first(50)
-    sections = {"attacks": measures.attacked(asked.wrapped(_without_gradient), samples)}
-    table = sections["attacks"].details["accuracy"]
-    assert table["fgsm"] == table["clean"] * len(measures.EPSILONS)
-    [warning] = evaluation_report.warnings(sections)
+    samples = sections.Samples(*dataset.splits["test"].read()).first(50)
+    measured = {"attacks": sections.attacked(asked.wrapped(_without_gradient), samples)}
+    table = measured["attacks"].details["accuracy"]
+    assert table["fgsm"] == table["clean"] * len(sections.EPSILONS)
+    [warning] = evaluation_report.warnings(measured)
     assert "100% of the samples have a zero gradient" in warning
 
 
 def test_other_images_are_told_from_the_test_split(run_folder):
-    sections = evaluate.evaluate(run_folder, Options(only=("ood",), ood=("digits", "noise")))
-    details = sections["ood"].details
+    measured = evaluate.evaluate(run_folder, Options(only=("ood",), ood=("digits", "noise")))
+    details = measured["ood"].details
     assert list(details["detection"]) == ["noise"]  # the run's own data set is left out
     inside, outside = details["confidences"]["test"], details["confidences"]["noise"]
     truth = np.repeat([1, 0], [len(inside), len(outside)])
     expected = metrics.roc_auc_score(truth, np.concatenate([inside, outside]))
-    assert sections["ood"].values["auroc"] == pytest.approx(expected, abs=1e-5)
+    assert measured["ood"].values["auroc"] == pytest.approx(expected, abs=1e-5)
 
 
 def test_others_are_made_as_large_and_as_coloured():
@@ -239,16 +244,16 @@ def test_released_sets_are_measured_by_corruption_and_severity(run_folder, tmp_p
     for name in set(others.RELEASED) - {"fog", "frost"}:
         np.save(tmp_path / f"{name}.npy", stacked[:, ::-1])
     options = Options(only=("calibration", "released"), limit=0, corrupted_dir=tmp_path)
-    sections = evaluate.evaluate(run_folder, options)
-    accuracy, black = sections["calibration"].values["accuracy"], np.mean(test.labels == 0)
-    table = sections["released"].details["accuracy"]
+    measured = evaluate.evaluate(run_folder, options)
+    accuracy, black = measured["calibration"].values["accuracy"], np.mean(test.labels == 0)
+    table = measured["released"].details["accuracy"]
     assert table["fog"] == pytest.approx([accuracy] * 5)
     assert table["frost"][1:] == pytest.approx([accuracy] * 4)
     assert table["frost"][0] < 0.2
     assert len(table["speckle_noise"]) == 5
     assert len(table) == 16
     expected = 1 - np.mean([table[name] for name in others.RELEASED])  # extras stay out of the mean
-    assert sections["released"].values["mean_corruption_error_unnormalised"] == pytest.approx(expected)
+    assert measured["released"].values["mean_corruption_error_unnormalised"] == pytest.approx(expected)
     assert black < 0.2
     np.save(tmp_path / "labels.npy", np.tile(test.labels[::-1], 5))
     with pytest.raises(UsageError, match=r"labels\.npy is not five times the 360 test labels"):
@@ -288,10 +293,10 @@ def test_released_sets_of_tfds_have_their_published_names(monkeypatch):
 
 
 def test_the_report_holds_every_number_with_its_definition_and_its_figures(run_folder, tmp_path, few, capsys):
-    sections = evaluate.evaluate(run_folder, Options(limit=20))
-    evaluation_report.write(tmp_path / "report", run_folder, sections, "the command")
+    measured = evaluate.evaluate(run_folder, Options(limit=20))
+    evaluation_report.write(tmp_path / "report", run_folder, measured, "the command")
     report = json.loads((tmp_path / "report" / "report.json").read_text())
-    for name, section in sections.items():
+    for name, section in measured.items():
         assert report["sections"][name]["settings"]
         for key, value in section.values.items():
             assert report["sections"][name]["values"][key]["value"] == value
@@ -301,10 +306,10 @@ def test_the_report_holds_every_number_with_its_definition_and_its_figures(run_f
     figures = {path.name for path in (tmp_path / "report").glob("*.png")}
     assert figures == {"calibration.png", "corruptions.png", "attacks.png", "ood.png", "embeddings.png"}
     assert all(f"]({name})" in text for name in figures)
-    assert f"| accuracy | {sections['calibration'].values['accuracy']:.2%} |" in text
+    assert f"| accuracy | {measured['calibration'].values['accuracy']:.2%} |" in text
     assert "| accuracy | 0/255 | 1/255 | 8/255 |" in text
     [row] = [line for line in text.splitlines() if line.startswith("| pgd |")]
-    accuracy = sections["attacks"].details["accuracy"]
+    accuracy = measured["attacks"].details["accuracy"]
     assert row == "| pgd | " + " | ".join(f"{a:.2%}" for a in (*accuracy["clean"], *accuracy["pgd"])) + " |"
     assert re.search(r"^\| output only \| \d+\.\d\d% \| \d\.\d{4} \| \d\.\d{4} \|$", text, re.MULTILINE)
     assert "AUROC" in capsys.readouterr().out
@@ -353,4 +358,4 @@ def test_a_run_of_another_version_or_without_checkpoints_is_refused(run_folder, 
     (tmp_path / "config.json").write_text(json.dumps(written | {"colour": 1}))
     with pytest.raises(UsageError, match="not of this version of the program: unknown colour"):
         predictor.load(tmp_path)
-    assert config_lib.read(run_folder / "config.json") == small_config(method="erm")
+    assert config_lib.read(run_folder / "config.json") == small_config(method="mixup", alpha=0.4)

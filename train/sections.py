@@ -1,0 +1,267 @@
+"""How the measures are taken, section by section.
+
+A section is a function of the predictor and the samples. Whatever is random in it is drawn
+from the place of a sample in its split, so that no number depends on the batch size or the
+number of devices.
+"""
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import jax
+from jax import Array
+import jax.numpy as jnp
+import numpy as np
+
+from jaxmix import regularization
+from jaxmix.evaluation import attacks, calibration, corruptions, embeddings, linearity, ood
+from train import others
+from train.measures import LINEARITY_EPSILON, LINEARITY_STEPS, NUM_EMBEDDED, PGD_STEPS, RESCALINGS
+from train.others import SEVERITIES
+from train.predictor import Maps, Predictor, Rescaling, Wrap
+from train.steps import pixels
+
+EPSILONS = (1, 2, 4, 8)  # of 255, l_inf
+ZERO_GRADIENTS, PROBABILITIES = "share of samples with a zero gradient", "outputs look like probabilities"
+SEED = 0  # of corruptions, random starts and the embedded samples
+
+
+class Samples(NamedTuple):
+    """Inputs, uint8 images or float32 rows, and their classes."""
+
+    inputs: np.ndarray
+    labels: np.ndarray
+
+    def first(self, limit: int) -> "Samples":
+        """The first of them, or all where limit is 0."""
+        return Samples(self.inputs[: limit or None], self.labels[: limit or None])
+
+
+class Section(NamedTuple):
+    """Numbers by key, what they were measured with, and what figures are drawn from."""
+
+    values: dict[str, float]
+    settings: dict[str, Any]
+    details: dict[str, Any]
+
+
+def outputs(maps: Maps, inputs: Array) -> Array:
+    """Logits."""
+    return maps.logits(pixels(inputs))
+
+
+def embedded(maps: Maps, inputs: Array) -> Array:
+    """Embeddings."""
+    return maps.embedding(pixels(inputs))
+
+
+def keys(indices: Array) -> Array:
+    """A key for each sample, by its place."""
+    return jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(SEED, impl="threefry2x32"), indices)
+
+
+def accuracy_of(logits: Array, labels: Array) -> float:
+    """The share of samples whose largest logit is of their class."""
+    return float(jnp.mean(jnp.argmax(logits, axis=-1) == labels))
+
+
+def ece_of(logits: Array, labels: Array) -> float:
+    """The expected calibration error."""
+    return float(calibration.expected_calibration_error(calibration.confidence_bins(logits, labels)))
+
+
+def clean(predictor: Predictor, samples: Samples, held_out: Samples | None) -> Section:
+    """Accuracy, proper scores and calibration, before and after a temperature fitted on held-out samples.
+
+    Without them the temperature of every second sample is fitted on the others, and theirs on these.
+    """
+    logits, labels = map(jnp.asarray, (predictor.map(outputs, samples.inputs), samples.labels))
+    bins = calibration.confidence_bins(logits, labels)
+    values: dict[str, Any] = {
+        "accuracy": accuracy_of(logits, labels),
+        "nll": calibration.negative_log_likelihood(logits, labels).mean(),
+        "brier": calibration.brier_score(logits, labels).mean(),
+        "ece": calibration.expected_calibration_error(bins),
+        "ece_signed": calibration.signed_calibration_error(bins),
+        "ece_adaptive": calibration.adaptive_calibration_error(logits, labels),
+        "ece_classwise": calibration.classwise_calibration_error(calibration.classwise_bins(logits, labels)),
+        "ece_maximum": calibration.maximum_calibration_error(bins),
+    }
+    if held_out is not None:
+        fitted_on = jnp.asarray(predictor.map(outputs, held_out.inputs))
+        temperature = calibration.fit_temperature(fitted_on, jnp.asarray(held_out.labels))
+        temperatures = jnp.full(len(labels), temperature)
+    else:
+        halves = [calibration.fit_temperature(logits[half::2], labels[half::2]) for half in (0, 1)]
+        temperatures = jnp.stack(halves)[1 - jnp.arange(len(labels)) % 2]
+    scaled = logits / temperatures[:, None]
+    values |= {
+        "temperature": temperatures.mean(),
+        "nll_scaled": calibration.negative_log_likelihood(scaled, labels).mean(),
+        "ece_scaled": ece_of(scaled, labels),
+    }
+    settings = {
+        "samples": len(labels),
+        "standard error of the accuracy": (values["accuracy"] * (1 - values["accuracy"]) / len(labels)) ** 0.5,
+        "temperature": "fitted on the validation split" if held_out else "of each half fitted on the other half",
+    }
+    summed = {name: np.asarray(column).tolist() for name, column in bins._asdict().items()}
+    return Section({key: float(value) for key, value in values.items()}, settings, {"bins": summed})
+
+
+def rescaled(predictor: Predictor, samples: Samples, *, alpha: float) -> Section:
+    """Accuracy, NLL and ECE with and without Mixup's test-time transformation, and with half of it."""
+    wraps: dict[str, Wrap | None] = {"plain": None}
+    wraps |= {halves.title: Rescaling(alpha, halves) for halves in RESCALINGS.values()}
+    table, labels = {}, jnp.asarray(samples.labels)
+    for title, wrap in wraps.items():
+        logits = jnp.asarray(predictor.wrapped(wrap).map(outputs, samples.inputs))
+        nll = float(calibration.negative_log_likelihood(logits, labels).mean())
+        table[title] = {"accuracy": accuracy_of(logits, labels), "nll": nll, "ece": ece_of(logits, labels)}
+    theta = float(regularization.theta_moments(alpha)[0])
+    settings = {"samples": len(labels), "alpha": alpha, "mean of theta": theta}
+    values = {f"{key}_rescaled": value for key, value in table["rescaled"].items()}
+    return Section(values, settings, {"rescaling": table})
+
+
+def corrupted(predictor: Predictor, samples: Samples) -> Section:
+    """Accuracy by corruption and severity, images rounded to 8 bits as released sets are."""
+    table: dict[str, list[float]] = {}
+    errors, labels = [], jnp.asarray(samples.labels)
+    for name in corruptions.CORRUPTIONS:
+        table[name] = []
+        for severity in SEVERITIES:
+            images = corrupt(predictor, samples.inputs, name, severity)
+            logits = jnp.asarray(predictor.map(outputs, images))
+            table[name].append(accuracy_of(logits, labels))
+            errors.append(ece_of(logits, labels))
+    values = {"corrupted_accuracy": float(np.mean(list(table.values()))), "corrupted_ece": float(np.mean(errors))}
+    settings = {"set": "jaxmix-C", "samples": len(samples.labels), "severities": SEVERITIES, "seed": SEED}
+    return Section(values, settings, {"accuracy": table, "severities": SEVERITIES})
+
+
+def corrupt(predictor: Predictor, images: np.ndarray, name: str, severity: int) -> np.ndarray:
+    """Images [n, h, w, c] uint8 as a corruption leaves them, uint8."""
+    indices = np.arange(len(images), dtype=np.int32)
+    if name in corruptions.ON_HOST:
+        rng = corruptions.keys(jnp.asarray(indices), corruption=name, severity=severity, seed=SEED)
+        return rounded(
+            np.asarray(corruptions.CORRUPTIONS[name](images.astype(np.float32) / 255, rng, severity=severity))
+        )
+    return predictor.map(_corrupt, images, indices, name=name, severity=severity)
+
+
+def released(predictor: Predictor, sets: Iterable[others.Corrupted]) -> Section:
+    """Accuracy on corrupted sets as released, by corruption and severity."""
+    table: dict[str, list[float]] = {}
+    num_samples = 0
+    for name, images, labels in sets:
+        table.setdefault(name, []).append(accuracy_of(predictor.map(outputs, images), jnp.asarray(labels)))
+        num_samples = len(labels)
+    counted = [name for name in others.RELEASED if name in table]
+    missing = [name for name in others.RELEASED if name not in table]
+    # The mean is of all fifteen or it is not given: fewer would not compare with anything.
+    error = {} if missing else {"mean_corruption_error_unnormalised": 1 - float(np.mean([table[n] for n in counted]))}
+    settings = {"samples of each severity": num_samples, "missing for the mean": missing}
+    return Section(error, settings, {"accuracy": table, "severities": others.SEVERITIES})
+
+
+def _corrupt(maps: Maps, images: Array, indices: Array, *, name: str, severity: int) -> Array:
+    del maps
+    rng = corruptions.keys(indices, corruption=name, severity=severity, seed=SEED)
+    return rounded(corruptions.CORRUPTIONS[name](pixels(images), rng, severity=severity))
+
+
+def rounded(images: Any) -> Any:
+    """[0, 1] -> uint8."""
+    return (images * 255 + 0.5).astype(np.uint8)
+
+
+def attacked(predictor: Predictor, samples: Samples) -> Section:
+    """Accuracy under FGSM and PGD by epsilon; only initially correct samples count as correct."""
+    indices = np.arange(len(samples.labels), dtype=np.int32)
+    logits = predictor.map(outputs, samples.inputs)
+    before = logits.argmax(axis=-1) == samples.labels
+    table: dict[str, list[float]] = {"fgsm": [], "pgd": []}
+    for epsilon in EPSILONS:
+        for name, attack in (("fgsm", _fgsm), ("pgd", _pgd)):
+            after = predictor.map(attack, samples.inputs, samples.labels, indices, parameters=np.float32(epsilon / 255))
+            table[name].append(float(np.mean(before & after)))
+    doubts = predictor.map(_diagnose, samples.inputs, samples.labels)
+    settings = {
+        "norm": "l_inf",
+        "samples": len(indices),
+        "epsilons": [f"{epsilon}/255" for epsilon in EPSILONS],
+        "pgd": f"{PGD_STEPS} steps of 2.5 epsilon / {PGD_STEPS}, one random start",
+        ZERO_GRADIENTS: float(doubts.zero_gradient.mean()),
+        PROBABILITIES: bool(doubts.probabilities.all()),
+    }
+    values = {"fgsm_accuracy": table["fgsm"][-1], "pgd_accuracy": table["pgd"][-1]}
+    table["clean"] = [float(before.mean())]
+    return Section(values, settings, {"accuracy": table, "epsilons": EPSILONS})
+
+
+def _fgsm(maps: Maps, inputs: Array, labels: Array, indices: Array, epsilon: Array) -> Array:
+    del indices
+    moved = attacks.fgsm(pixels(inputs), labels, predict=maps.logits, epsilon=epsilon)
+    return jnp.argmax(maps.logits(moved), axis=-1) == labels
+
+
+def _pgd(maps: Maps, inputs: Array, labels: Array, indices: Array, epsilon: Array) -> Array:
+    moved = attacks.pgd(
+        pixels(inputs), labels, keys(indices), predict=maps.logits, epsilon=epsilon, num_steps=PGD_STEPS
+    )
+    return jnp.argmax(maps.logits(moved), axis=-1) == labels
+
+
+def _diagnose(maps: Maps, inputs: Array, labels: Array) -> attacks.Diagnosis:
+    return attacks.diagnose(pixels(inputs), labels, predict=maps.logits)
+
+
+def linear(predictor: Predictor, samples: Samples) -> Section:
+    """How far the loss is from linear around the samples."""
+    indices = np.arange(len(samples.labels), dtype=np.int32)
+    gaps = predictor.map(_gap, samples.inputs, samples.labels, indices)
+    settings = {"samples": len(indices), "epsilon": f"{LINEARITY_EPSILON}/255", "steps": LINEARITY_STEPS, "seed": SEED}
+    return Section({"linearity_gap": float(gaps.mean())}, settings, {})
+
+
+def _gap(maps: Maps, inputs: Array, labels: Array, indices: Array) -> Array:
+    return linearity.gap(
+        pixels(inputs),
+        keys(indices),
+        loss=lambda moved: calibration.negative_log_likelihood(maps.logits(moved), labels),
+        epsilon=LINEARITY_EPSILON / 255,
+        num_steps=LINEARITY_STEPS,
+    )
+
+
+def embedding(predictor: Predictor, samples: Samples) -> Section:
+    """Alignment and uniformity, and the plane of the two principal components."""
+    chosen = np.sort(np.random.default_rng(SEED).permutation(len(samples.labels))[:NUM_EMBEDDED])
+    features, labels = jnp.asarray(predictor.map(embedded, samples.inputs[chosen])), samples.labels[chosen]
+    values = {
+        "alignment": float(embeddings.alignment(features, jnp.asarray(labels))),
+        "uniformity": float(embeddings.uniformity(features)),
+    }
+    details = {"points": np.asarray(embeddings.principal_components(features)), "labels": labels}
+    return Section(values, {"samples": len(chosen), "seed": SEED}, details)
+
+
+def out_of_distribution(predictor: Predictor, samples: Samples, outside: dict[str, np.ndarray]) -> Section:
+    """How well scores tell test samples from others, by set and score."""
+    scores = {"probability": ood.max_probability, "logit": ood.max_logit, "energy": ood.energy}
+    inside = jnp.asarray(predictor.map(outputs, samples.inputs))
+    table: dict[str, dict[str, dict[str, float]]] = {}
+    confidences = {"test": np.asarray(ood.max_probability(inside))}
+    for other, images in outside.items():
+        logits = jnp.asarray(predictor.map(outputs, images))
+        confidences[other] = np.asarray(ood.max_probability(logits))
+        table[other] = {}
+        for name, score in scores.items():
+            detection = ood.detection(score(inside), score(logits))
+            table[other][name] = {key: float(value) for key, value in detection._asdict().items()}
+    first = next(iter(table))
+    settings = {"samples": len(inside), "against": {name: len(images) for name, images in outside.items()}}
+    values = {"auroc": table[first]["probability"]["auroc"]}
+    return Section(values, settings, {"detection": table, "confidences": confidences})
