@@ -165,7 +165,7 @@ CONFIGS = sorted(path.stem for path in cli.CONFIGS.glob("*.py") if "def get_conf
 def test_every_config_takes_a_step(name, mock_tfds):
     """On one device and a smaller batch; full models, but ResNet-50 on smaller images."""
     chosen = cli.parse([f"--config={cli.CONFIGS / name}.py"], "").config
-    chosen.data.batch_size = 2 * chosen.mix.k if chosen.mix.method == "kmixup" else 8
+    chosen.data.batch_size = 2 * chosen.mix.k if chosen.mix.matches else 8
     chosen.data.image_size, chosen.data.num_train = 64, min(chosen.data.num_train, 1000)
     dataset = data.load(chosen.data)
     checks.check(chosen, dataset, devices=1)
