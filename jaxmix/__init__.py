@@ -4,9 +4,10 @@ Every method maps (batch, labels, rng) to a mixed batch and mixed labels. Bind
 hyperparameters with `functools.partial`; jit, vmap, pmap and grad as you please.
 """
 
-from jaxmix import assignment, coefficients, masks, pairings, ratios, regularization
+from jaxmix import assignment, coefficients, embedding, masks, pairings, ratios, regularization
 from jaxmix.combinators import in_latent_space, one_of, sometimes
 from jaxmix.core import Mix, apply, combine, draw, mix
+from jaxmix.embedding import dense_multimix, multimix
 from jaxmix.pairwise import cutmix, gmix, hmix, kmixup, mixup
 from jaxmix.types import AssignmentFn, FeatureFn, MaskFn, MixFn, PairingFn, RatioFn
 
@@ -25,7 +26,9 @@ __all__ = [
     "coefficients",
     "combine",
     "cutmix",
+    "dense_multimix",
     "draw",
+    "embedding",
     "gmix",
     "hmix",
     "in_latent_space",
@@ -33,6 +36,7 @@ __all__ = [
     "masks",
     "mix",
     "mixup",
+    "multimix",
     "one_of",
     "pairings",
     "ratios",

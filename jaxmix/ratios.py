@@ -1,4 +1,4 @@
-"""How much of itself a sample keeps: (n, rng) -> n shares in [0, 1], float32."""
+"""How much of itself a sample keeps: (n, rng) -> n shares in [0, 1], float32; or of many, rows of a simplex."""
 
 import math
 
@@ -52,6 +52,60 @@ def beta(n: int, rng: PRNGKeyArray, *, alpha: Scalar = 1.0) -> Float[Array, " n"
     u, uc = jnp.exp(-exponent), -jnp.expm1(-exponent) * cosine**2
     smaller = 0.5 * u / (u + uc) / (1 + jnp.sqrt(uc / (u + uc)))
     return jnp.where(jax.random.bernoulli(side_rng, shape=(n,)), smaller, 1 - smaller)
+
+
+def dirichlet(n: int, m: int, rng: PRNGKeyArray, *, alpha: Scalar | tuple[Scalar, Scalar] = 1.0) -> Float[Array, "n m"]:
+    r"""Draws from the symmetric Dirichlet over m sources, by normalised gamma variates.
+
+    Small gammas underflow, so that they are drawn and normalised as logarithms: every row is
+    right down to :math:`\alpha = 0.01`, where nearly all of it is one source's.
+
+    Args:
+      n: number of draws.
+      m: number of sources.
+      rng: a JAX key.
+      alpha: concentration, > 0, or a range (low, high) from which each row's is drawn uniformly.
+        A Python 1.0 takes exponentials, which are far cheaper than gammas. What is traced is not
+        checked.
+
+    Returns:
+      Float32 weights [n, m], whose rows sum to 1.
+
+    Raises:
+      ValueError: if a concrete alpha is not positive and finite, the range is empty, or there
+        are no draws or sources.
+
+    Example:
+      >>> ratios.dirichlet(2, 3, jax.random.key(0)).shape
+      (2, 3)
+
+    References:
+      Venkataramanan et al., `Embedding Space Interpolation Beyond Mini-Batch, Beyond Pairs and
+      Beyond Examples <https://arxiv.org/abs/2311.05538>`_, 2023
+    """
+    checks.at_least_one("n", n)
+    checks.at_least_one("m", m)
+    alpha_rng, gamma_rng = jax.random.split(rng)
+    if isinstance(alpha, tuple):
+        concentration = _drawn_from(alpha, n, alpha_rng)
+    else:
+        checks.positive("alpha", alpha)
+        concentration = jnp.asarray(alpha, jnp.float32)
+    if isinstance(alpha, float | int) and alpha == 1:
+        log_gamma = jnp.log(jax.random.exponential(gamma_rng, (n, m), jnp.float32))
+    else:
+        log_gamma = jax.random.loggamma(gamma_rng, jnp.broadcast_to(concentration, (n, m)), dtype=jnp.float32)
+    return jax.nn.softmax(log_gamma, axis=1)
+
+
+def _drawn_from(bounds: tuple[Scalar, Scalar], n: int, rng: PRNGKeyArray) -> Float[Array, "n 1"]:
+    """A concentration for each row."""
+    low, high = bounds
+    checks.positive("the low end of alpha", low)
+    checks.positive("the high end of alpha", high)
+    if not isinstance(low, jax.Array) and not isinstance(high, jax.Array) and low > high:
+        raise ValueError(f"alpha=({low}, {high}) is an empty range: give the lower end first")
+    return jax.random.uniform(rng, (n, 1), jnp.float32, low, high)
 
 
 def mean_squared_share(alpha: float) -> float:

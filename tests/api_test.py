@@ -48,7 +48,7 @@ def test_docstrings_name_every_argument_the_result_the_errors_and_an_example(nam
         assert "\nRaises:\n" in doc
 
 
-@pytest.mark.parametrize("name", ["mixup", "cutmix", "hmix", "gmix", "kmixup"])
+@pytest.mark.parametrize("name", ["mixup", "cutmix", "hmix", "gmix", "kmixup", "multimix", "dense_multimix"])
 def test_methods_name_their_paper(name):
     references = inspect.getdoc(getattr(jaxmix, name)).partition("References:")[2]
     assert "<https://arxiv.org/abs/" in references
@@ -90,7 +90,8 @@ def test_the_readme_names_everything_public_and_nothing_that_is_not_there():
     for name in jaxmix.__all__:
         assert getattr(jaxmix, name) is not None
         assert f"`{name}" in readme or f".{name}" in readme, name
-    for dotted in re.findall(r"`((?:jaxmix|pairings|ratios|masks|assignment)\.[\w.]+)", readme):
+    modules = "|".join(("jaxmix", *(name for name in jaxmix.__all__ if inspect.ismodule(getattr(jaxmix, name)))))
+    for dotted in re.findall(rf"`((?:{modules})\.[\w.]+)", readme):
         parts = dotted.removeprefix("jaxmix.").split(".")
         assert functools.reduce(getattr, parts, jaxmix) is not None, dotted
 

@@ -100,3 +100,61 @@ def test_matched_alpha_says_where_there_is_none():
         ratios.matched_alpha(1.0, displacement_ratio=0.3)
     with pytest.raises(ValueError, match="displacement_ratio must be positive"):
         ratios.matched_alpha(1.0, displacement_ratio=-1.0)
+
+
+@functools.cache
+def simplex(alpha, m, n=20_000):
+    sampler = jax.jit(lambda rng, alpha: ratios.dirichlet(n, m, rng, alpha=alpha))
+    return np.asarray(sampler(jax.random.key(6), alpha), np.float64)
+
+
+@pytest.mark.parametrize(("alpha", "m"), [(0.01, 4), (0.1, 4), (0.5, 128), (1.0, 4), (10.0, 4)])
+def test_dirichlet_has_the_law_of_dirichlet(alpha, m):
+    """Each weight is a Beta(alpha, (m - 1) alpha), the largest is scipy's, and the second moment is in closed form."""
+    x = simplex(alpha, m)
+    assert np.isfinite(x).all()
+    np.testing.assert_allclose(x.sum(1), 1, atol=2e-6)
+    law, smallest = stats.beta(alpha, (m - 1) * alpha), 1e-30
+    resolved = x[:, 0][x[:, 0] > smallest]
+    floor = law.cdf(smallest)
+    assert abs(len(resolved) / len(x) - (1 - floor)) < 0.015
+    coarse = np.minimum(resolved, 0.99)  # above, float32 is too coarse where most of the mass is
+    distance = np.abs(
+        np.array(
+            [
+                np.mean(coarse <= t) - (law.cdf(t) - floor) / (1 - floor)
+                for t in law.ppf(floor + (1 - floor) * np.linspace(0.02, 0.98, 49))
+                if t < 0.99
+            ]
+        )
+    )
+    assert distance.max(initial=0) < 0.015
+    expected = np.random.default_rng(0).dirichlet(np.full(m, alpha), 20_000).max(1)
+    assert stats.ks_2samp(np.round(x.max(1), 4), np.round(expected, 4)).pvalue > 1e-3
+    squares = (x**2).sum(1)
+    assert squares.mean() == pytest.approx((alpha + 1) / (m * alpha + 1), abs=4 * squares.std() / len(x) ** 0.5 + 1e-6)
+
+
+def test_alpha_one_of_a_simplex_takes_exponentials_of_the_same_law():
+    x, plain = simplex(1.0, 4), np.asarray(ratios.dirichlet(20_000, 4, jax.random.key(7)), np.float64)
+    assert stats.ks_2samp(x[:, 1], plain[:, 1]).pvalue > 1e-3
+    assert stats.kstest(plain[:, 2], stats.beta(1, 3).cdf).pvalue > 1e-3
+
+
+def test_a_range_of_alpha_gives_each_draw_its_own():
+    """The second moment of a row, averaged over alpha."""
+    x = np.asarray(ratios.dirichlet(20_000, 16, jax.random.key(8), alpha=(0.5, 2.0)), np.float64)
+    squares = (x**2).sum(1)
+    expected = integrate.quad(lambda alpha: (alpha + 1) / (16 * alpha + 1) / 1.5, 0.5, 2.0)[0]
+    assert squares.mean() == pytest.approx(expected, abs=4 * squares.std() / 20_000**0.5)
+    fixed = [(np.asarray(ratios.dirichlet(20_000, 16, jax.random.key(8), alpha=a)) ** 2).sum(1) for a in (0.5, 2.0)]
+    assert fixed[1].mean() < squares.mean() < fixed[0].mean()
+
+
+def test_draws_of_a_simplex_are_checked():
+    for n, m in ((0, 3), (3, 0)):
+        with pytest.raises(ValueError, match="must be at least 1, got 0"):
+            ratios.dirichlet(n, m, jax.random.key(0))
+    for alpha in (0.0, float("inf"), (0.5, float("nan"))):
+        with pytest.raises(ValueError, match="alpha must be positive and finite"):
+            ratios.dirichlet(2, 3, jax.random.key(0), alpha=alpha)

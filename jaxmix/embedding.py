@@ -1,0 +1,302 @@
+"""Mixing where the classifier is near: any number of points in the convex hull of a whole batch.
+
+MultiMix mixes embeddings [m, d] or logits [m, c]; Dense MultiMix the feature maps [m, r, d] of r
+positions, each example weighed at each position by its attention there. (Another method of
+that name, arXiv 2406.01417, has nothing to do with it.)
+"""
+
+from collections.abc import Callable
+import functools
+
+import jax
+from jax import Array
+import jax.numpy as jnp
+from jaxtyping import Float, PRNGKeyArray
+
+from jaxmix import checks, core, dtypes, ratios
+from jaxmix.types import Scalar
+
+AttentionFn = Callable[[Float[Array, "m r d"]], Float[Array, "m r"]]
+"""features -> how much each position of an example counts, not negative."""
+
+
+def multimix(
+    embeddings: Float[Array, "m d"],
+    labels: Float[Array, "m c"],
+    rng: PRNGKeyArray,
+    *,
+    num_mixed: int,
+    alpha: Scalar | tuple[Scalar, Scalar] = 1.0,
+    num_sources: int | None = None,
+) -> tuple[Float[Array, "n d"], Float[Array, "n c"]]:
+    r"""Draws points from the convex hull of a whole batch.
+
+    .. math:: \tilde Z = \Lambda Z, \quad \tilde Y = \Lambda Y, \quad \Lambda_i \sim \mathrm{Dirichlet}(\alpha)
+
+    Rows of :math:`\Lambda` sum to 1, so that under a linear classifier mixing embeddings and
+    mixing logits give the same logits: pass those, and the embeddings' width costs nothing.
+    With another head, or dropout before it, only the embeddings will do.
+
+    About (m alpha + 1) / (alpha + 1) examples share each point, so that for a large m the mixed
+    labels are nearly the frequencies of the classes, and the loss seems to stand still near
+    their entropy: watch accuracy on clean examples.
+
+    Args:
+      embeddings: floats [m, d], after pooling, or logits [m, c].
+      labels: float targets [m, c].
+      rng: a JAX key.
+      num_mixed: n, how many points are drawn; may be far larger than m.
+      alpha: concentration of the Dirichlet, > 0, or a range (low, high) from which each point's
+        is drawn uniformly. What is traced is not checked.
+      num_sources: how many examples of the batch, drawn anew at each call, the points are mixed
+        of; None takes all.
+
+    Returns:
+      Mixed embeddings [n, d] and labels [n, c], typed like the inputs.
+
+    Raises:
+      ValueError: if shapes do not match, alpha is not positive and finite, num_mixed less than
+        1, or num_sources not from 1 to m.
+      TypeError: if embeddings or labels are not float.
+
+    Example:
+      >>> embeddings, labels = jnp.eye(4), jnp.eye(4)
+      >>> mixed, targets = embedding.multimix(embeddings, labels, jax.random.key(0), num_mixed=100)
+      >>> mixed.shape, bool(jnp.all(mixed == targets))
+      ((100, 4), True)
+
+    References:
+      Venkataramanan et al., `Embedding Space Interpolation Beyond Mini-Batch, Beyond Pairs and
+      Beyond Examples <https://arxiv.org/abs/2311.05538>`_, 2023
+    """
+    m = _checked("embeddings", embeddings, 2, labels, num_mixed)
+    source_rng, share_rng = jax.random.split(rng)
+    if num_sources is None:
+        return core.combine(ratios.dirichlet(num_mixed, m, share_rng, alpha=alpha), (embeddings, labels))
+    if not 1 <= num_sources <= m:
+        raise ValueError(f"num_sources must be from 1 to the {m} examples, got {num_sources}")
+    chosen = jax.random.permutation(source_rng, m)[:num_sources]
+    shares = ratios.dirichlet(num_mixed, num_sources, share_rng, alpha=alpha)
+    return core.combine(shares, jax.tree.map(lambda leaf: jnp.asarray(leaf)[chosen], (embeddings, labels)))
+
+
+def gap_attention(features: Float[Array, "m r d"]) -> Float[Array, "m r"]:
+    r"""Weighs positions by their agreement with the pooled embedding: :math:`\mathrm{relu}(Z u), u = \bar Z`.
+
+    Args:
+      features: maps [m, r, d].
+
+    Returns:
+      Float32 weights [m, r] that sum to 1 over positions; all 0 where none agrees.
+
+    Example:
+      >>> embedding.gap_attention(jnp.array([[[1.0], [3.0], [0.0]]])).tolist()
+      [[0.25, 0.75, 0.0]]
+
+    References:
+      Venkataramanan et al., `Embedding Space Interpolation Beyond Mini-Batch, Beyond Pairs and
+      Beyond Examples <https://arxiv.org/abs/2311.05538>`_, 2023
+    """
+    wide = features.astype(jnp.float32)
+    return _normalised(jnp.einsum("mrd,md->mr", wide, jnp.mean(wide, axis=1), precision="highest"))
+
+
+def class_attention(features: Float[Array, "m r d"], *, columns: Float[Array, "m d"]) -> Float[Array, "m r"]:
+    """Weighs positions by their class activation map, for their own class.
+
+    Args:
+      features: maps [m, r, d].
+      columns: the classifier's column of each example's class, such as labels @ kernel.T.
+
+    Returns:
+      Float32 weights [m, r] that sum to 1 over positions; all 0 where the class is not active.
+
+    Example:
+      >>> features = jnp.array([[[1.0, 0.0], [0.0, 1.0]]])
+      >>> embedding.class_attention(features, columns=jnp.array([[0.0, 2.0]])).tolist()
+      [[0.0, 1.0]]
+
+    References:
+      Zhou et al., `Learning Deep Features for Discriminative Localization
+      <https://arxiv.org/abs/1512.04150>`_, 2016
+    """
+    scores = jnp.einsum("mrd,md->mr", features.astype(jnp.float32), columns.astype(jnp.float32), precision="highest")
+    return _normalised(scores)
+
+
+def uniform_attention(features: Float[Array, "m r d"]) -> Float[Array, "m r"]:
+    """Weighs all positions alike.
+
+    Args:
+      features: maps [m, r, d].
+
+    Returns:
+      Float32 weights [m, r] of 1 / r.
+
+    Example:
+      >>> embedding.uniform_attention(jnp.ones((1, 2, 3))).tolist()
+      [[0.5, 0.5]]
+    """
+    return jnp.full(features.shape[:2], 1 / features.shape[1], jnp.float32)
+
+
+def dense_multimix(
+    features: Float[Array, "m r d"],
+    labels: Float[Array, "m c"],
+    rng: PRNGKeyArray,
+    *,
+    num_mixed: int,
+    alpha: Scalar | tuple[Scalar, Scalar] = 1.0,
+    attention: AttentionFn | Float[Array, "m r"] = gap_attention,
+    per_position: bool = False,
+) -> tuple[Float[Array, "n r d"], Float[Array, "n r c"]]:
+    r"""Draws points from the convex hull of a whole batch at every position of its feature maps.
+
+    .. math:: w^p_{ij} = \Lambda_{ij} a_{jp} \Big/ \sum_k \Lambda_{ik} a_{kp}, \quad
+        \tilde Z^p = w^p Z^p, \quad \tilde Y^p = w^p Y
+
+    so that an example counts where it attends. The classifier is applied at each position;
+    at test time it is that of the pooled maps. For the loss alone, `dense_multimix_loss` does
+    not hold all positions at once.
+
+    Args:
+      features: maps before pooling [m, r, d], or logits by position [m, r, c].
+      labels: float targets [m, c].
+      rng: a JAX key.
+      num_mixed: n, how many points are drawn at each position.
+      alpha: concentration of the Dirichlet, > 0, or a range (low, high) from which each point's
+        is drawn uniformly. What is traced is not checked.
+      attention: features -> weights [m, r], through which no gradient flows; or the weights, used
+        as they are, such as a vision transformer's attention of its class token. Where those of
+        a position are all 0, its weights are the Dirichlet's.
+      per_position: draw at every position anew; by default all positions share a draw.
+
+    Returns:
+      Mixed maps [n, r, d] and labels [n, r, c], typed like the inputs.
+
+    Raises:
+      ValueError: if shapes do not match, alpha is not positive and finite, or num_mixed less
+        than 1.
+      TypeError: if features or labels are not float.
+
+    Example:
+      >>> features, labels = jnp.ones((4, 9, 8)), jnp.eye(4)
+      >>> mixed, targets = embedding.dense_multimix(features, labels, jax.random.key(0), num_mixed=100)
+      >>> mixed.shape, targets.shape
+      ((100, 9, 8), (100, 9, 4))
+
+    References:
+      Venkataramanan et al., `Embedding Space Interpolation Beyond Mini-Batch, Beyond Pairs and
+      Beyond Examples <https://arxiv.org/abs/2311.05538>`_, 2023
+    """
+    m = _checked("features", features, 3, labels, num_mixed)
+    features, labels = jnp.asarray(features), jnp.asarray(labels)
+    weights = jax.lax.stop_gradient(attention(features)) if callable(attention) else attention
+    weights = _attention_of(weights, features)
+    draw = functools.partial(ratios.dirichlet, num_mixed, m, alpha=alpha)
+    shares = jax.vmap(draw)(jax.random.split(rng, features.shape[1])) if per_position else draw(rng)[None]
+    by_position = jax.vmap(_attended)(jnp.broadcast_to(shares, (features.shape[1], num_mixed, m)), weights.T)
+
+    def mixed(equation: str, leaf: Array) -> Array:
+        wide = dtypes.widened(leaf)
+        sums = jnp.einsum(equation, by_position.astype(wide.dtype), wide, precision="highest")
+        return dtypes.narrowed(sums, leaf.dtype)
+
+    return mixed("rnm,mrd->nrd", features), mixed("rnm,mc->nrc", labels)
+
+
+def dense_multimix_loss(
+    logits: Float[Array, "m r c"],
+    labels: Float[Array, "m c"],
+    rng: PRNGKeyArray,
+    *,
+    attention: Float[Array, "m r"],
+    num_mixed: int,
+    alpha: Scalar | tuple[Scalar, Scalar] = 1.0,
+    per_position: bool = False,
+) -> Float[Array, ""]:
+    """Returns Dense MultiMix' mean cross-entropy, one position's logits and targets at a time.
+
+    Equal to the cross-entropy of what `dense_multimix` makes of logits under the same key, but
+    for rounding, and likewise in its gradient: each position is computed anew on the way back.
+
+    Args:
+      logits: of a linear classifier at each position [m, r, c].
+      labels: float targets [m, c].
+      rng: a JAX key.
+      attention: weights [m, r], used as they are: stop their gradient, unless it is wanted.
+      num_mixed: n, how many points are drawn at each position.
+      alpha: concentration of the Dirichlet, > 0, or a range (low, high).
+      per_position: draw at every position anew; by default all positions share a draw.
+
+    Returns:
+      The mean over the n r points, in float32.
+
+    Raises:
+      ValueError: if shapes do not match, alpha is not positive and finite, or num_mixed less
+        than 1.
+      TypeError: if logits or labels are not float.
+
+    Example:
+      >>> logits, labels = jnp.zeros((4, 9, 4)), jnp.eye(4)
+      >>> loss = embedding.dense_multimix_loss(
+      ...     logits, labels, jax.random.key(0), attention=jnp.ones((4, 9)), num_mixed=100)
+      >>> f"{loss:.4f}"  # of uniform predictions: log 4
+      '1.3863'
+
+    References:
+      Venkataramanan et al., `Embedding Space Interpolation Beyond Mini-Batch, Beyond Pairs and
+      Beyond Examples <https://arxiv.org/abs/2311.05538>`_, 2023
+    """
+    m = _checked("logits", logits, 3, labels, num_mixed)
+    attention = _attention_of(attention, logits)
+    wide, targets = jnp.asarray(logits, jnp.float32), jnp.asarray(labels, jnp.float32)
+    draw = functools.partial(ratios.dirichlet, num_mixed, m, alpha=alpha)
+    shared = None if per_position else draw(rng)
+
+    @jax.checkpoint
+    def add(total: Array, position: tuple[Array, Array, Array]) -> tuple[Array, None]:
+        outputs, weights, key = position
+        shares = draw(key) if shared is None else shared
+        mix = _attended(shares, weights)
+        mixed = jax.nn.log_softmax(jnp.matmul(mix, outputs, precision="highest"))
+        return total - jnp.mean(jnp.sum(jnp.matmul(mix, targets, precision="highest") * mixed, axis=-1)), None
+
+    positions = jnp.swapaxes(wide, 0, 1), attention.T, jax.random.split(rng, wide.shape[1])
+    total, _ = jax.lax.scan(add, jnp.zeros((), jnp.float32), positions)
+    return total / wide.shape[1]
+
+
+def _attended(shares: Float[Array, "n m"], attention: Float[Array, " m"]) -> Float[Array, "n m"]:
+    """Shares in proportion to attention; as they are where nothing is attended to."""
+    product = shares * attention[None]
+    total = jnp.sum(product, axis=1, keepdims=True)
+    empty = total <= 0
+    return jnp.where(empty, shares, product / jnp.where(empty, 1, total))
+
+
+def _normalised(scores: Float[Array, "m r"]) -> Float[Array, "m r"]:
+    positive = jax.nn.relu(scores)
+    total = jnp.sum(positive, axis=1, keepdims=True)
+    return positive / jnp.where(total > 0, total, 1)
+
+
+def _attention_of(attention: Float[Array, "m r"], features: Float[Array, "m r d"]) -> Float[Array, "m r"]:
+    """The weights in float32, once they are shaped like the positions."""
+    if jnp.shape(attention) != jnp.shape(features)[:2]:
+        raise ValueError(
+            f"attention has shape {jnp.shape(attention)}, and there are {jnp.shape(features)[:2]} "
+            "examples and positions: give one weight for each"
+        )
+    return jnp.asarray(attention, jnp.float32)
+
+
+def _checked(name: str, array: Array, ndim: int, labels: Array, num_mixed: int) -> int:
+    """The number of examples, once arrays and their number fit."""
+    checks.floats(name, array)
+    checks.at_least_one("num_mixed", num_mixed)
+    if jnp.ndim(array) != ndim or not jnp.size(array):
+        axes = "[m, d]" if ndim == 2 else "[m, r, d]"
+        raise ValueError(f"{name} must be {axes}, none of them 0, got shape {jnp.shape(array)}")
+    checks.targets(labels, jnp.shape(array)[0])
+    return jnp.shape(array)[0]
