@@ -13,7 +13,7 @@ from jax import Array
 import jax.numpy as jnp
 from jaxtyping import Float, PRNGKeyArray
 
-from jaxmix import checks, core, dtypes, ratios
+from jaxmix import checks, core, ratios
 from jaxmix.types import Scalar
 
 AttentionFn = Callable[[Float[Array, "m r d"]], Float[Array, "m r"]]
@@ -71,13 +71,12 @@ def multimix(
     """
     m = _checked("embeddings", embeddings, 2, labels, num_mixed)
     source_rng, share_rng = jax.random.split(rng)
-    if num_sources is None:
-        return core.combine(ratios.dirichlet(num_mixed, m, share_rng, alpha=alpha), (embeddings, labels))
-    if not 1 <= num_sources <= m:
-        raise ValueError(f"num_sources must be from 1 to the {m} examples, got {num_sources}")
-    chosen = jax.random.permutation(source_rng, m)[:num_sources]
-    shares = ratios.dirichlet(num_mixed, num_sources, share_rng, alpha=alpha)
-    return core.combine(shares, jax.tree.map(lambda leaf: jnp.asarray(leaf)[chosen], (embeddings, labels)))
+    if num_sources is not None:
+        if not 1 <= num_sources <= m:
+            raise ValueError(f"num_sources must be from 1 to the {m} examples, got {num_sources}")
+        m, chosen = num_sources, jax.random.permutation(source_rng, m)[:num_sources]
+        embeddings, labels = jnp.asarray(embeddings)[chosen], jnp.asarray(labels)[chosen]
+    return core.combine(ratios.dirichlet(num_mixed, m, share_rng, alpha=alpha), (embeddings, labels))
 
 
 def gap_attention(features: Float[Array, "m r d"]) -> Float[Array, "m r"]:
@@ -196,13 +195,7 @@ def dense_multimix(
     draw = functools.partial(ratios.dirichlet, num_mixed, m, alpha=alpha)
     shares = jax.vmap(draw)(jax.random.split(rng, features.shape[1])) if per_position else draw(rng)[None]
     by_position = jax.vmap(_attended)(jnp.broadcast_to(shares, (features.shape[1], num_mixed, m)), weights.T)
-
-    def mixed(equation: str, leaf: Array) -> Array:
-        wide = dtypes.widened(leaf)
-        sums = jnp.einsum(equation, by_position.astype(wide.dtype), wide, precision="highest")
-        return dtypes.narrowed(sums, leaf.dtype)
-
-    return mixed("rnm,mrd->nrd", features), mixed("rnm,mc->nrc", labels)
+    return jax.vmap(core.combine, (0, (1, None)), 1)(by_position, (features, labels))
 
 
 def dense_multimix_loss(

@@ -22,7 +22,7 @@ LAYERS = {
     "regularization.contraction": {"types", "checks", "dtypes", "ratios", "masks", "pairings", "core"},
     "regularization.expansion": {"types", "checks", "regularization.contraction"},
     "regularization": {"regularization.contraction", "regularization.expansion"},
-    "embedding": {"types", "checks", "dtypes", "ratios", "core"},
+    "embedding": {"types", "checks", "ratios", "core"},
     "combinators": {"types", "checks"},
     "evaluation": set(),
     "evaluation.calibration": set(),

@@ -1,4 +1,4 @@
-"""Saves and restores the state of a run, in all processes together, and with it what the model was trained around."""
+"""Saves and restores the state of a run, in all processes together, and with it the means of its data."""
 
 import pathlib
 from typing import Any

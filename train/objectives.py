@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import jax
 from jax import Array
-import jax.numpy as jnp
 import optax
 
 import jaxmix
@@ -97,7 +96,7 @@ def approximate_mixup(
 def contracted(batch: Array, labels: Array, rng: Array, *, alpha: Any) -> tuple[Array, Array]:
     """The MixFn that shows what approximate Mixup is computed at."""
     del rng
-    means = jnp.mean(batch, axis=0), jnp.mean(labels, axis=0)
+    means = regularization.dataset_means([(batch, labels)])
     return regularization.contract((batch, labels), means, alpha=alpha)
 
 

@@ -100,13 +100,13 @@ def approximate_mixup_loss(
     batch, labels = jax.tree.map(jnp.asarray, batch), jnp.asarray(labels, jnp.float32)
     partner_rng, sign_rng = jax.random.split(rng)
     expected, variance = theta_moments(alpha)
-    deviations = (jnp.sqrt(jnp.maximum(square, 1e-12)) for square in (variance, variance + (1 - expected) ** 2))
-
+    variances = jnp.stack([variance, variance + (1 - expected) ** 2])
+    deviations = jnp.sqrt(jnp.maximum(variances, 1e-12))  # the root of 0 has no gradient
     means = jax.tree.map(lambda leaf: jnp.mean(jnp.asarray(leaf, jnp.float32), axis=0), (batch, labels))
     inputs, targets = contract((batch, labels), means, alpha=alpha)
     shifts = jax.random.permutation(partner_rng, n)[:num_partners]
     partners = (jnp.arange(n)[None] + shifts[:, None]) % n
-    own, other = jnp.stack(list(deviations))[:, None] * jax.random.rademacher(sign_rng, (2, n), jnp.float32)
+    own, other = deviations[:, None] * jax.random.rademacher(sign_rng, (2, n), jnp.float32)
 
     def along_both(leaf: Array, mean: Array) -> Array:
         """What own and partners' samples differ from the mean by, [num_partners, *leaf.shape]."""
