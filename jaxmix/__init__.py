@@ -4,17 +4,18 @@ Every method maps (batch, labels, rng) to a mixed batch and mixed labels. Bind
 hyperparameters with `functools.partial`; jit, vmap, pmap and grad as you please.
 """
 
-from jaxmix import assignment, coefficients, embedding, masks, pairings, ratios, regularization
+from jaxmix import assignment, attention, coefficients, embedding, masks, pairings, ratios, regularization
 from jaxmix.combinators import in_latent_space, one_of, sometimes
 from jaxmix.core import Mix, apply, combine, draw, mix
 from jaxmix.embedding import dense_multimix, multimix
 from jaxmix.pairwise import cutmix, gmix, hmix, kmixup, mixup
-from jaxmix.types import AssignmentFn, FeatureFn, MaskFn, MixFn, PairingFn, RatioFn
+from jaxmix.types import AssignmentFn, AttentionFn, FeatureFn, MaskFn, MixFn, PairingFn, RatioFn
 
 __version__ = "0.1.0"
 
 __all__ = [
     "AssignmentFn",
+    "AttentionFn",
     "FeatureFn",
     "MaskFn",
     "Mix",
@@ -23,6 +24,7 @@ __all__ = [
     "RatioFn",
     "apply",
     "assignment",
+    "attention",
     "coefficients",
     "combine",
     "cutmix",

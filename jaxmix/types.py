@@ -22,7 +22,6 @@ Space = tuple[int, ...]
 FeatureFn = Callable[[Batch], Array]
 """batch -> [n, ...]: what a pairing measures instead of the batch's lead leaf."""
 
-
 MixFn = Callable[[Any, Any, PRNGKeyArray], tuple[Any, Any]]
 """(batch, labels, rng) -> (batch, labels), all hyperparameters bound."""
 
@@ -34,6 +33,9 @@ RatioFn = Callable[[int, PRNGKeyArray], Float[Array, " n"]]
 
 MaskFn = Callable[[Space, Float[Array, " n"], PRNGKeyArray], Float[Array, "n *space"]]
 """(space, ratio, rng) -> the sample's own weight at every place, in [0, 1], float32: [n] or [n, *space]."""
+
+AttentionFn = Callable[[Float[Array, "m r d"]], Float[Array, "m r"]]
+"""features -> how much each position of an example counts, not negative."""
 
 AssignmentFn = Callable[[Float[Array, "g k k"]], Int[Array, "g k"]]
 """Costs of g assignment problems -> for each row its column: permutations."""

@@ -11,6 +11,7 @@ import pytest
 
 import jaxmix
 from jaxmix import embedding, ratios
+from jaxmix.attention import gap_attention
 
 KEY = jax.random.key(11)
 
@@ -96,24 +97,6 @@ def test_half_precision_is_mixed_in_float32(dtype):
             np.testing.assert_array_equal(got, want.astype(dtype))
 
 
-# --- attention
-
-
-def test_attention_is_its_definition():
-    features, labels = examples()
-    z = np.asarray(features, np.float64)
-    kernel = np.random.default_rng(3).normal(size=(4, 3))
-    columns = np.asarray(labels, np.float64) @ kernel.T
-    for attention, direction in (
-        (embedding.gap_attention(features), z.mean(1)),
-        (embedding.class_attention(features, columns=jnp.asarray(columns, jnp.float32)), columns),
-    ):
-        scores = np.maximum(np.einsum("mrd,md->mr", z, direction), 0)
-        expected = scores / np.maximum(scores.sum(1, keepdims=True), 1e-12)
-        np.testing.assert_allclose(attention, expected, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(embedding.uniform_attention(features), np.full((6, 5), 0.2), rtol=1e-6)
-
-
 # --- Dense MultiMix
 
 
@@ -168,8 +151,8 @@ def test_no_gradient_flows_through_attention_unless_it_is_given():
         mixed, _ = jaxmix.dense_multimix(features, labels, KEY, num_mixed=8, attention=attention)
         return mixed[..., 0].sum()
 
-    fixed = embedding.gap_attention(features)
-    through_function = jax.grad(first)(features, embedding.gap_attention)
+    fixed = gap_attention(features)
+    through_function = jax.grad(first)(features, gap_attention)
     np.testing.assert_allclose(through_function, jax.grad(first)(features, fixed), rtol=1e-5, atol=1e-6)
 
 
@@ -177,8 +160,8 @@ def test_the_order_of_examples_does_not_matter():
     """Of examples and attention exchanged alike, with the columns of the weights."""
     features, _ = examples()
     order = np.array([3, 1, 0, 5, 4, 2])
-    attention = embedding.gap_attention(features)
-    np.testing.assert_allclose(embedding.gap_attention(features[order]), attention[order], rtol=1e-6)
+    attention = gap_attention(features)
+    np.testing.assert_allclose(gap_attention(features[order]), attention[order], rtol=1e-6)
     shares = ratios.dirichlet(10, 6, KEY)
     one = embedding._attended(shares, attention[:, 0]) @ features[:, 0]
     other = embedding._attended(shares[:, order], attention[order, 0]) @ features[order, 0]

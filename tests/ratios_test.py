@@ -151,6 +151,17 @@ def test_a_range_of_alpha_gives_each_draw_its_own():
     assert fixed[1].mean() < squares.mean() < fixed[0].mean()
 
 
+def test_a_simplex_has_no_gradient_to_alpha_and_says_so():
+    """A path through accepted proposals alone would be a biased one."""
+    with pytest.raises(ValueError, match="Reverse-mode differentiation does not work"):
+        jax.grad(lambda alpha: ratios.dirichlet(4, 3, jax.random.key(0), alpha=alpha)[0, 0])(2.0)
+
+
+@pytest.mark.parametrize("alpha", [-1.0, 0.0, np.nan, np.inf])
+def test_a_traced_alpha_that_is_none_ends_all_the_same(alpha):
+    assert jax.jit(lambda alpha: ratios.dirichlet(4, 3, jax.random.key(0), alpha=alpha))(alpha).shape == (4, 3)
+
+
 def test_draws_of_a_simplex_are_checked():
     for n, m in ((0, 3), (3, 0)):
         with pytest.raises(ValueError, match="must be at least 1, got 0"):
