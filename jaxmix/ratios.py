@@ -119,7 +119,7 @@ def _log_gamma(shape: tuple[int, ...], rng: PRNGKeyArray, *, alpha: Array) -> Fl
         root = 1 + spread * normal
         cube = jnp.where(root > 0, root, 1) ** 3
         refused = (root <= 0) | (0.5 * normal**2 + scale * (1 - cube + jnp.log(cube)) <= -level)  # not: nan
-        return jnp.where((cubes == 0) & ~refused, cube, cubes), rng
+        return jnp.where(refused, cubes, cube), rng
 
     empty = jnp.zeros(shape, jnp.float32), round_rng
     cubes, _ = jax.lax.while_loop(lambda state: jnp.any(state[0] == 0), propose, empty)

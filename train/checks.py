@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from train import objectives, optimizers
-from train.config import Config, Mix, UsageError
+from train.config import Config, Mix, UsageError, known
 from train.data import Dataset
 
 
@@ -29,23 +29,52 @@ def check(config: Config, dataset: Dataset, *, devices: int) -> None:
         raise UsageError(f"mix.clean_epochs={mix.clean_epochs}: take from 0 to {config.num_epochs - 1}, or method=erm")
     if config.checkpoint_steps < 1:
         raise UsageError(f"checkpoint_steps must be at least 1, got {config.checkpoint_steps}")
-    if mix.method == "approximate_mixup" and (mix.matches or mix.shared or mix.probability != 1):
+    _check_mix(mix)
+    if mix.method == "dense_multimix" and config.model.name == "vit" and not mix.clean_weight:
         raise UsageError(
-            "mix.method=approximate_mixup draws no partners: leave mix.pairing, mix.shared and mix.probability"
+            "mix.method=dense_multimix hardly trains a vit's class token, which is one position of many: "
+            "take mix.clean_weight=1"
         )
     optimizers.check(config.optimizer, config.num_epochs)
     _check_batch(config, len(dataset.splits["train"]), devices)
     shape = dataset.splits["train"].shape
     per_device = config.data.batch_size // devices
+    if mix.method == "dense_multimix":
+        shape = (1, dataset.num_classes)  # of logits at a position
+    elif mix.space != "inputs":
+        shape = (dataset.num_classes,)
     inputs = jax.ShapeDtypeStruct((per_device, *shape), jnp.float32)
     labels = jax.ShapeDtypeStruct((per_device, dataset.num_classes), jnp.float32)
-    for alpha in (mix.alpha, mix.final_alpha or mix.alpha):
+    for alpha in (mix.alpha_range or mix.alpha, mix.final_alpha or mix.alpha):
         mixing = functools.partial(_mix, mix, alpha)
         fits(mixing, inputs, labels, jax.random.key(0), what="config.mix")
 
 
-def _mix(config: Mix, alpha: float, *arguments: Any) -> Any:
+def _mix(config: Mix, alpha: float | tuple[float, ...], *arguments: Any) -> Any:
     return objectives.mix_fn(config, alpha)(*arguments)
+
+
+def _check_mix(mix: Mix) -> None:
+    """Fields that do not go together."""
+    known("space", mix.space, objectives.Slots._fields)
+    hull = mix.method in ("multimix", "dense_multimix")
+    if mix.method == "multimix" and mix.space == "inputs":
+        raise UsageError("mix.method=multimix mixes near the classifier: take mix.space=logits, or embeddings")
+    if mix.method in ("dense_multimix", "approximate_mixup") and mix.space != "inputs":
+        raise UsageError(f"mix.method={mix.method} has a space of its own: leave mix.space")
+    if mix.method != "erm" and not mix.draws_partners and (mix.matches or mix.shared or mix.probability != 1):
+        raise UsageError(
+            f"mix.method={mix.method} draws no partners: leave mix.pairing, mix.shared and mix.probability"
+        )
+    if mix.alpha_range and (not hull or len(mix.alpha_range) != 2 or mix.final_alpha):
+        raise UsageError(
+            f"mix.alpha_range={mix.alpha_range}: give two ends, without mix.final_alpha, to multimix or dense_multimix"
+        )
+    if mix.clean_weight < 0 or (mix.clean_weight and mix.mixes_inputs):
+        raise UsageError(
+            f"mix.clean_weight={mix.clean_weight}: it must not be negative, and 0 where inputs are mixed, "
+            "since the network then sees no clean samples"
+        )
 
 
 def _check_batch(config: Config, n: int, devices: int) -> None:

@@ -106,7 +106,7 @@ def compare(comparison: Comparison, workdir: pathlib.Path) -> dict[str, Any]:
     import jax
     import tqdm
 
-    from train import cost
+    from train import cost, data
 
     pairs = [(dataset, method) for dataset in comparison.datasets for method in comparison.methods]
     bar = tqdm.tqdm(total=comparison_lib.num_runs(comparison), unit="run", disable=not sys.stderr.isatty())
@@ -139,7 +139,8 @@ def compare(comparison: Comparison, workdir: pathlib.Path) -> dict[str, Any]:
         methods = {
             m: comparison_lib.run(comparison, dataset, m, chosen[dataset, m], 0).config for m in comparison.methods
         }
-        costs[dataset] = cost.step_ratios(methods)
+        first = next(iter(methods.values()))
+        costs[dataset] = cost.step_ratios(methods, data.load(first.data, seed=first.seed))
     tried = [{"dataset": d, "method": m, "candidates": c} for (d, m), c in selection.items() if len(c) > 1]
     return {"selection": tried, "runs": runs, "cost": costs}
 

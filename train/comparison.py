@@ -200,4 +200,4 @@ def differences(record: Results, dataset: str, method: str, against: str, key: s
 def candidates(comparison: Comparison, method: str) -> tuple[float, ...]:
     """The alphas among which one is chosen on the validation split."""
     mix = comparison.methods[method]
-    return comparison.alphas if comparison.alphas and mix.method != "erm" else (mix.alpha,)
+    return comparison.alphas if comparison.alphas and mix.method != "erm" and not mix.alpha_range else (mix.alpha,)

@@ -50,11 +50,20 @@ class Model:
 
 @dataclasses.dataclass
 class Mix:
-    """How the inputs are mixed; each device mixes its own share of the batch."""
+    """How samples are mixed; each device mixes its own share of the batch."""
 
-    method: str = _field("kmixup", "erm (none), mixup, cutmix, hmix, gmix, kmixup or approximate_mixup")
-    alpha: float = _field(1.0, "concentration of the ratio's Beta, > 0")
+    method: str = _field(
+        "kmixup", "erm (none), mixup, cutmix, hmix, gmix, kmixup, multimix, dense_multimix or approximate_mixup"
+    )
+    space: str = _field("inputs", "where: inputs, embeddings (mixup there is manifold mixup) or logits")
+    alpha: float = _field(1.0, "concentration of the ratio's Beta, or of MultiMix' Dirichlet, > 0")
     final_alpha: float = _field(0.0, "what alpha changes to, linearly over the mixed epochs; 0 keeps it")
+    alpha_range: tuple[float, ...] = _field((), "multimix, dense_multimix: ends of the range that each point's is from")
+    num_mixed: int = _field(
+        1000, "multimix, dense_multimix: points that are mixed of a device's batch, or of each position"
+    )
+    per_position: bool = _field(False, "dense_multimix: draws of its own for each position")
+    clean_weight: float = _field(0.0, "of unmixed samples' loss, which is added; none where inputs are mixed")
     area_ratio: float = _field(0.5, "hmix: the box' part of the partner's share, from 0 to 1")
     pairing: str = _field("permutation", "of all but kmixup: permutation, or transport, which makes cutmix k-cutmix")
     k: int = _field(8, "transport: size of the groups; divides the batch of one device at least twice")
@@ -70,10 +79,26 @@ class Mix:
         return self.k > 1 and (self.method == "kmixup" or (self.method != "erm" and self.pairing == "transport"))
 
     @property
+    def draws_partners(self) -> bool:
+        """Whether samples are mixed in pairs."""
+        return self.method not in ("erm", "multimix", "dense_multimix", "approximate_mixup")
+
+    @property
+    def mixes_inputs(self) -> bool:
+        """Whether the network sees no clean samples."""
+        return self.space == "inputs" and self.method not in ("erm", "dense_multimix")
+
+    @property
     def contracts(self) -> bool:
         """Whether the model learns from contracted samples and labels, so that rescaling may undo that."""
         uniform = self.method == "approximate_mixup" or (self.method == "mixup" and self.pairing == "permutation")
-        return uniform and self.probability == 1 and not self.final_alpha and not self.clean_epochs
+        return (
+            uniform
+            and self.space == "inputs"
+            and self.probability == 1
+            and not self.final_alpha
+            and not self.clean_epochs
+        )
 
 
 @dataclasses.dataclass

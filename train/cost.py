@@ -1,31 +1,49 @@
-"""What a step of each method costs against the first one, all timed in one program."""
+"""What things cost against one another: all timed in one program, round by round."""
 
 from collections.abc import Callable, Mapping
+import time
 
 import jax
 import numpy as np
 
-from train import benchmark, data, loop, parallel, steps
+from train import data, loop, parallel, steps
 from train.config import Config
 
 
-def step_ratios(configs: Mapping[str, Config], num_rounds: int = 50) -> dict[str, list[float]]:
+def seconds(functions: Mapping[str, Callable[[], object]], num_rounds: int = 50) -> dict[str, np.ndarray]:
+    """Times each function once per round, after one call that compiles it."""
+    for function in functions.values():
+        jax.block_until_ready(function())
+    times: dict[str, list[float]] = {name: [] for name in functions}
+    for _ in range(num_rounds):
+        for name, function in functions.items():
+            start = time.perf_counter()
+            jax.block_until_ready(function())
+            times[name].append(time.perf_counter() - start)
+    return {name: np.array(values) for name, values in times.items()}
+
+
+def quartiles(ratios: np.ndarray) -> list[float]:
+    """[lower, median, upper]."""
+    return np.percentile(ratios, (25, 50, 75)).tolist()
+
+
+def step_ratios(configs: Mapping[str, Config], dataset: data.Dataset, num_rounds: int = 50) -> dict[str, list[float]]:
     """Times a training step of each configuration once per round.
 
     Args:
       configs: by name, which differ in their mixing only; the first is what the others are divided by.
+      dataset: what they train on.
       num_rounds: how often.
 
     Returns:
       The quartiles of the ratios within a round: [lower, median, upper].
     """
-    first = next(iter(configs.values()))
-    dataset = data.load(first.data, seed=first.seed)
     samples = parallel.place(steps.Samples(*dataset.splits["train"].resident, dataset.mean, dataset.std))
     runs = {name: _stepper(config, dataset, samples) for name, config in configs.items()}
-    times = benchmark.seconds(runs, num_rounds)
+    times = seconds(runs, num_rounds)
     base = times[next(iter(times))]
-    return {name: np.percentile(values / base, (25, 50, 75)).tolist() for name, values in times.items()}
+    return {name: quartiles(values / base) for name, values in times.items()}
 
 
 def _stepper(config: Config, dataset: data.Dataset, samples: steps.Samples) -> Callable[[], object]:

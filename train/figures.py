@@ -24,8 +24,14 @@ def draw_curves(rows: Sequence[Mapping[str, Any]], watched: str, title: str, pat
     )
     losses.set(ylabel="cross-entropy (nats)", ylim=(0, None))
     losses.legend(frameon=False)
-    errors.plot(epochs, [100 * (1 - row[f"{watched}_accuracy"]) for row in rows], color=ORANGE, linestyle="--")
-    errors.set(ylabel=f"{watched} error (%)", ylim=(0, None))
+    for key, color, style, label in (
+        ("train_clean_accuracy", BLUE, "-", "training, not mixed"),
+        (f"{watched}_accuracy", ORANGE, "--", watched),
+    ):
+        if points := [(row["epoch"], 100 * (1 - row[key])) for row in rows if key in row]:
+            errors.plot(*zip(*points, strict=True), color=color, linestyle=style, label=label)
+    errors.set(ylabel="error (%)", ylim=(0, None))
+    errors.legend(frameon=False)
     for axes in (losses, errors):
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -47,7 +47,7 @@ def build(config: Config, dataset: data.Dataset) -> Program:
         num_classes=dataset.num_classes,
         axis_name=parallel.AXIS,
     )
-    clean = dataclasses.replace(config.mix, method="erm", probability=1.0)
+    clean = dataclasses.replace(config.mix, method="erm", probability=1.0, clean_weight=0.0)
     return Program(
         model=model,
         augment=augment,
@@ -99,9 +99,9 @@ def train_and_evaluate(config: Config, workdir: pathlib.Path) -> steps.TrainStat
     }
     means = parallel.place(parallel.in_all(functools.partial(data.means, dataset)))
     saved = checkpoints.Checkpoints(workdir / "checkpoints")
-    losses: list[float] = []
+    measured: checkpoints.Metrics = []
     if restored := saved.restore(state):
-        state, losses = restored
+        state, measured = restored, saved.metrics()
     step = parallel.agreed(int(state.step), "the step to go on at")
     if 0 < step < total_steps and parallel.leads():
         print(f"going on at step {step} of {total_steps} in {workdir}", flush=True)
@@ -120,22 +120,22 @@ def train_and_evaluate(config: Config, workdir: pathlib.Path) -> steps.TrainStat
                 )
             state, metrics = train_step(state, samples["train"], parallel.split(batch), step_rng)
             if pending:  # the step before, read while this one runs
-                losses.append(report.step(step, pending))
+                measured.append(report.step(step, pending))
                 read_at.append(time.perf_counter())
             step, pending = step + 1, metrics
             if step % config.checkpoint_steps == 0 and step % steps_per_epoch:
-                losses.append(report.step(step, pending))
+                measured.append(report.step(step, pending))
                 read_at.append(time.perf_counter())
                 pending = {}
-                saved.save(state, losses, means)
-        losses.append(report.step(step, pending))
+                saved.save(state, measured, means)
+        measured.append(report.step(step, pending))
         read_at.append(time.perf_counter())
         if len(read_at) > 2:
             del read_at[0]  # the first step may have been compiled
         row = {
             "epoch": epoch + 1,
             "step": step,
-            "train_loss": sum(losses) / len(losses),
+            **{f"train_{name}": sum(row[name] for row in measured) / len(measured) for name in measured[0]},
             "learning_rate": float(program.learning_rate(step - 1)),
             "images_per_second": (len(read_at) - 1) * batch_size / (read_at[-1] - read_at[0]),
         }
@@ -147,9 +147,9 @@ def train_and_evaluate(config: Config, workdir: pathlib.Path) -> steps.TrainStat
                 f"lower optimizer.learning_rate, now {config.optimizer.learning_rate}"
             )
         report.epoch(row, watched=watched)
-        losses = []
+        measured = []
         if step % config.checkpoint_steps == 0 or step == total_steps:
-            saved.save(state, losses, means)
+            saved.save(state, measured, means)
     saved.close()
     report.close(watched=watched)
     return state
@@ -181,6 +181,6 @@ def evaluate(
 def _first_inputs(config, samples, batch, rng, augment, num_classes) -> tuple[np.ndarray, np.ndarray]:
     """What the first step shows to device 0."""
     mine = jax.tree.map(lambda leaf: leaf[0], parallel.split(batch))
-    mix = objectives.mix_fn(config.mix, config.mix.alpha)
+    mix = objectives.slots(config.mix, config.mix.alpha).inputs
     show = functools.partial(steps.first_inputs, augment=augment, mix=mix, num_classes=num_classes)
     return jax.device_get(jax.jit(show)(samples, mine, rng))

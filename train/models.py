@@ -10,10 +10,12 @@ import functools
 from typing import Any
 
 from flax import linen as nn
+import jax
 from jax import Array
 import jax.numpy as jnp
 from jaxtyping import Float
 
+import jaxmix
 from train import config as config_lib
 from train.config import UsageError
 
@@ -46,6 +48,11 @@ class Classifier(nn.Module):
     def pool(self, maps: Float[Array, "n r d"]) -> Float[Array, "n d"]:
         """The embedding."""
         return self.pooling(maps)
+
+    def attention(self, maps: Float[Array, "n r d"]) -> Float[Array, "n r"]:
+        """How much positions of the last maps count: for a ViT's class token, or by their agreement with the mean."""
+        sown = jax.tree.leaves(self.backbone.variables.get("intermediates", {}))
+        return sown[-1][:, :, 0].mean(axis=1) if sown else jaxmix.attention.gap_attention(maps)
 
     def classify(self, embedding: Float[Array, "*n d"]) -> Float[Array, "*n c"]:
         """Logits of embeddings or, position by position, of maps."""

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 from jax import Array
+import jax.numpy as jnp
 import optax
 
 import jaxmix
@@ -30,7 +31,14 @@ class Slots(NamedTuple):
 
 
 def cross_entropy(
-    model: Any, batch: Array, labels: Array, rng: Array, step: Array, *, mix: Callable[[Array], Slots]
+    model: Any,
+    batch: Array,
+    labels: Array,
+    rng: Array,
+    step: Array,
+    *,
+    mix: Callable[[Array], Slots],
+    clean_weight: float = 0.0,
 ) -> tuple[Array, dict[str, Array]]:
     """Mean cross-entropy of mixed labels.
 
@@ -41,18 +49,70 @@ def cross_entropy(
       rng: a JAX key.
       step: the number of steps taken before.
       mix: what is mixed where, at a step.
+      clean_weight: of the cross-entropy before embeddings and logits are mixed, which is added.
 
     Returns:
-      The loss, and the metrics to log.
+      The loss, and the metrics to log: those of clean samples, too, unless inputs are mixed.
     """
     input_rng, embedding_rng, logit_rng = jax.random.split(rng, 3)
     slots = mix(step)
     batch, labels = slots.inputs(batch, labels, input_rng)
     embedding = model.pool(model.features(batch, train=True))
+    clean = measured(model.classify(embedding), labels)
     embedding, labels = slots.embeddings(embedding, labels, embedding_rng)
     logits, labels = slots.logits(model.classify(embedding), labels, logit_rng)
-    loss = optax.softmax_cross_entropy(logits.astype(labels.dtype), labels).mean()
-    return loss, {"loss": loss}
+    loss = optax.softmax_cross_entropy(logits.astype(labels.dtype), labels).mean() + clean_weight * clean["clean_loss"]
+    return loss, {"loss": loss} | (clean if slots.inputs is identity else {})
+
+
+def dense_multimix(
+    model: Any,
+    batch: Array,
+    labels: Array,
+    rng: Array,
+    step: Array,
+    *,
+    alpha: Callable[[Array], Any],
+    num_mixed: int,
+    per_position: bool,
+    clean_weight: float,
+) -> tuple[Array, dict[str, Array]]:
+    """Mean cross-entropy of points in the convex hull of the batch at every position of the feature maps.
+
+    Args:
+      model: features, attention, pool and classify, with its parameters bound.
+      batch: normalised inputs [n, ...].
+      labels: one-hot [n, classes].
+      rng: a JAX key.
+      step: the number of steps taken before.
+      alpha: of a step; a number or a range.
+      num_mixed: points at each position.
+      per_position: whether each position has draws of its own.
+      clean_weight: of the cross-entropy of pooled maps, which is added.
+
+    Returns:
+      The loss, and the metrics to log.
+    """
+    maps = model.features(batch, train=True)
+    clean = measured(model.classify(model.pool(maps)), labels)
+    loss = jaxmix.embedding.dense_multimix_loss(
+        model.classify(maps).astype(labels.dtype),
+        labels,
+        rng,
+        attention=jax.lax.stop_gradient(model.attention(maps)),
+        num_mixed=num_mixed,
+        alpha=alpha(step),
+        per_position=per_position,
+    )
+    loss += clean_weight * clean["clean_loss"]
+    return loss, {"loss": loss, **clean}
+
+
+def measured(logits: Array, labels: Array) -> dict[str, Array]:
+    """Mean cross-entropy and accuracy on clean samples."""
+    losses = optax.softmax_cross_entropy(logits.astype(labels.dtype), labels)
+    hits = jnp.argmax(logits, axis=-1) == jnp.argmax(labels, axis=-1)
+    return {"clean_loss": losses.mean(), "clean_accuracy": hits.mean(dtype=labels.dtype)}
 
 
 def approximate_mixup(
@@ -102,20 +162,37 @@ def contracted(batch: Array, labels: Array, rng: Array, *, alpha: Any) -> tuple[
 
 def build(config: config_lib.Mix, *, num_steps: int) -> Objective:
     """Builds the objective that a configuration describes, for a number of mixed steps."""
+    alpha = functools.partial(alpha_at, config, num_steps)
     if config.method == "approximate_mixup":
+        return functools.partial(approximate_mixup, alpha=alpha, curvature=config.curvature)
+    if config.method == "dense_multimix":
         return functools.partial(
-            approximate_mixup, alpha=lambda step: alpha_at(config, num_steps, step), curvature=config.curvature
+            dense_multimix,
+            alpha=alpha,
+            num_mixed=config.num_mixed,
+            per_position=config.per_position,
+            clean_weight=config.clean_weight,
         )
     return functools.partial(
-        cross_entropy, mix=lambda step: Slots(inputs=mix_fn(config, alpha_at(config, num_steps, step)))
+        cross_entropy,
+        mix=lambda step: slots(config, alpha(step)),
+        clean_weight=config.clean_weight,
     )
 
 
 def alpha_at(config: config_lib.Mix, num_steps: int, step: Any) -> Any:
-    """The alpha of a step: linear in it, or the plain number that a configuration fixes."""
+    """The alpha of a step: linear in it, or the plain number or range that a configuration fixes."""
+    if config.alpha_range:
+        return config.alpha_range
     if not config.final_alpha:
         return config.alpha
     return optax.linear_schedule(config.alpha, config.final_alpha, max(num_steps, 1))(step)
+
+
+def slots(config: config_lib.Mix, alpha: Any) -> Slots:
+    """What a configuration mixes, and in which space; nothing where that is not a slot's."""
+    config_lib.known("space", config.space, Slots._fields)
+    return Slots() if config.method == "dense_multimix" else Slots(**{config.space: mix_fn(config, alpha)})
 
 
 def mix_fn(config: config_lib.Mix, alpha: Any) -> MixFn:
@@ -127,6 +204,7 @@ def mix_fn(config: config_lib.Mix, alpha: Any) -> MixFn:
     }
     config_lib.known("pairing", config.pairing, list(known_pairings))
     common: dict[str, Any] = {"alpha": alpha, "shared": config.shared}
+    hull: dict[str, Any] = {"alpha": alpha, "num_mixed": config.num_mixed}
     paired = common | {"pairing": known_pairings[config.pairing]}
     methods: dict[str, MixFn] = {
         "erm": identity,
@@ -135,6 +213,8 @@ def mix_fn(config: config_lib.Mix, alpha: Any) -> MixFn:
         "hmix": functools.partial(jaxmix.hmix, **paired, area_ratio=config.area_ratio),
         "gmix": functools.partial(jaxmix.gmix, **paired),
         "kmixup": functools.partial(jaxmix.kmixup, **common, **transport),
+        "multimix": functools.partial(jaxmix.multimix, **hull),
+        "dense_multimix": functools.partial(jaxmix.dense_multimix, **hull, per_position=config.per_position),
         "approximate_mixup": functools.partial(contracted, alpha=alpha),
     }
     config_lib.known("method", config.method, list(methods))

@@ -147,7 +147,7 @@ def load(
     exact = dataclasses.replace(config.model, dtype="float32")  # whatever was trained in: attacks need its gradients
     model = models.build(exact, shape, num_classes)
     means = means or data.means(dataset)  # runs of earlier versions saved none
-    return config, dataset, Predictor(model, restored[0], dataset.mean, dataset.std, means, **options)
+    return config, dataset, Predictor(model, restored, dataset.mean, dataset.std, means, **options)
 
 
 @functools.cache  # runs of one configuration share their programs

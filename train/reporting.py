@@ -86,7 +86,8 @@ def write_json(path: pathlib.Path, content: Any) -> None:
 
 def title(config: Config) -> str:
     """What a figure is headed by."""
-    return f"{config.data.name}, {config.model.name}, {config.mix.method}, seed {config.seed}"
+    space = "" if config.mix.space == "inputs" else f" of {config.mix.space}"
+    return f"{config.data.name}, {config.model.name}, {config.mix.method}{space}, seed {config.seed}"
 
 
 def environment() -> dict[str, str]:
@@ -130,15 +131,15 @@ class Report:
         picture = figures.draw_mixed(images, labels, self._title, self._folder / "inputs.png")
         self._events.add_image("inputs", picture, 0, dataformats="HWC")
 
-    def step(self, step: int, metrics: Mapping[str, Any]) -> float:
-        """Waits for the metrics of a step, writes them, shows that it is done, and returns its loss."""
-        loss = float(metrics["loss"])
+    def step(self, step: int, metrics: Mapping[str, Any]) -> dict[str, float]:
+        """Waits for the metrics of a step, writes them, shows that it is done, and returns them as numbers."""
+        values = {name: float(value) for name, value in jax.device_get(dict(metrics)).items()}
         if self._leads:
-            for name, value in metrics.items():
-                self._events.add_scalar(f"train/step_{name}", float(value), step)
-            self._bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
+            for name, value in values.items():
+                self._events.add_scalar(f"train/step_{name}", value, step)
+            self._bar.set_postfix(loss=f"{values['loss']:.3f}", refresh=False)
             self._bar.update()
-        return loss
+        return values
 
     def epoch(self, row: Row, *, watched: str) -> None:
         """Writes the metrics of an epoch to the folder and, where there is no bar, as a line.
@@ -157,10 +158,11 @@ class Report:
                 self._events.add_scalar(re.sub("^(train|validation|test)_", r"\1/", name), value, row["step"])
         self._events.flush()
         accuracy = f"{watched} accuracy {row[f'{watched}_accuracy']:.2%}"
+        clean = f"clean accuracy {row['train_clean_accuracy']:.2%}  " if "train_clean_accuracy" in row else ""
         self._bar.set_description(accuracy, refresh=False)
         if self._bar.disable:
             print(
-                f"epoch {row['epoch']:3d}  loss {row['train_loss']:.4f}  {accuracy}  "
+                f"epoch {row['epoch']:3d}  loss {row['train_loss']:.4f}  {clean}{accuracy}  "
                 f"nll {row[f'{watched}_nll']:.4f}  {row['images_per_second']:,.0f} images/s",
                 flush=True,
             )

@@ -101,7 +101,7 @@ def train_step(
     inputs, labels = inputs_of(samples, batch, augment_rng, augment=augment, num_classes=num_classes)
 
     def loss(params):
-        bound = nn.apply(objective, model, mutable="batch_stats")
+        bound = nn.apply(objective, model, mutable=("batch_stats", "intermediates"))  # the latter for its attention
         variables = {"params": params, "batch_stats": state.batch_stats}
         (value, metrics), updates = bound(variables, inputs, labels, mix_rng, state.step)
         return value, (metrics, updates.get("batch_stats", {}))

@@ -113,6 +113,8 @@ def test_alpha_is_chosen_by_validation_accuracy_then_nll(monkeypatch):
     assert [entry["alpha"] for entry in tried] == [4.0, 1.0, 0.2]
     assert len(done) == 6
     assert compare.choose(design, "iris", "erm", pathlib.Path("w"), done.append) == [{"alpha": 1.0}]
+    ranged = dataclasses.replace(design, methods={"range": config.Mix(method="multimix", alpha_range=(0.5, 2.0))})
+    assert comparison.candidates(ranged, "range") == (1.0,)
     assert len(done) == 6
 
 
@@ -142,7 +144,7 @@ def test_runs_that_have_ended_are_kept_and_a_further_method_costs_its_own(tmp_pa
     started = []
     train = loop.train_and_evaluate
     monkeypatch.setattr(loop, "train_and_evaluate", lambda *args: started.append(args[0].mix.method) or train(*args))
-    monkeypatch.setattr(cost, "step_ratios", lambda configs: {name: [1, 1, 1] for name in configs})
+    monkeypatch.setattr(cost, "step_ratios", lambda configs, dataset: {name: [1, 1, 1] for name in configs})
     more = dataclasses.replace(design, methods=design.methods | {"kmixup": config.Mix(k=2, solver="exact")})
     again = compare.compare(more, tmp_path)
     assert started == ["kmixup"] * 4

@@ -70,12 +70,11 @@ def test_a_run_is_a_function_of_its_configuration(tmp_path):
 
 def test_the_checkpoint_is_the_final_state(tmp_path):
     state = loop.train_and_evaluate(small_config(method="erm"), tmp_path / "run")
-    restored, losses = checkpoints.Checkpoints(tmp_path / "run" / "checkpoints").restore(
-        jax.tree.map(jnp.zeros_like, state)
-    )
+    saved = checkpoints.Checkpoints(tmp_path / "run" / "checkpoints")
+    restored = saved.restore(jax.tree.map(jnp.zeros_like, state))
     jax.tree.map(np.testing.assert_array_equal, restored, state)
     assert int(restored.step) == 22
-    assert losses == []
+    assert saved.metrics() == []
 
 
 def test_a_checkpoint_holds_the_means_of_the_training_split(tmp_path, digits):
@@ -102,14 +101,15 @@ def events(folder):
 
 
 def test_tensorboard_events_say_what_metrics_jsonl_says(tmp_path):
-    loop.train_and_evaluate(small_config(method="mixup"), tmp_path)
+    loop.train_and_evaluate(small_config(method="mixup", space="embeddings"), tmp_path)
     seen = {(tag, step): value for tag, step, value in events(tmp_path)}
     for line in (tmp_path / "metrics.jsonl").read_text().splitlines():
         row = json.loads(line)
         epoch = range(row["step"] - 10, row["step"] + 1)
-        losses = [seen["train/step_loss", step].simple_value for step in epoch]
-        assert np.mean(losses) == pytest.approx(row["train_loss"], rel=1e-5)
-        for tag in ("train/loss", "test/accuracy", "test/nll", "test/ece"):
+        for name in ("loss", "clean_loss", "clean_accuracy"):
+            values = [seen[f"train/step_{name}", step].simple_value for step in epoch]
+            assert np.mean(values) == pytest.approx(row[f"train_{name}"], rel=1e-5)
+        for tag in ("train/loss", "train/clean_accuracy", "test/accuracy", "test/nll", "test/ece"):
             assert seen[tag, row["step"]].simple_value == pytest.approx(row[tag.replace("/", "_")], rel=1e-5)
         assert seen["learning_rate", row["step"]].simple_value == pytest.approx(row["learning_rate"], rel=1e-5)
     picture = seen["inputs", 0].image
@@ -117,9 +117,19 @@ def test_tensorboard_events_say_what_metrics_jsonl_says(tmp_path):
         assert (picture.width, picture.height) == shown.size
 
 
-@pytest.mark.parametrize(("method", "probability"), [("cutmix", 0.9), ("kmixup", 0.9), ("approximate_mixup", 1.0)])
-def test_losses_fall(method, probability, tmp_path):
-    loop.train_and_evaluate(small_config(method=method, k=4, probability=probability), tmp_path / "run")
+@pytest.mark.parametrize(
+    "mix",
+    [
+        {"method": "cutmix", "probability": 0.9},
+        {"method": "kmixup", "probability": 0.9},
+        {"method": "kmixup", "space": "embeddings"},
+        {"method": "multimix", "space": "logits", "alpha_range": (0.5, 2.0), "clean_weight": 0.5},
+        {"method": "dense_multimix", "num_mixed": 200},
+        {"method": "approximate_mixup"},
+    ],
+)
+def test_losses_fall(mix, tmp_path):
+    loop.train_and_evaluate(small_config(k=4, **mix), tmp_path / "run")
     losses = [json.loads(line)["train_loss"] for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert losses[1] < losses[0]
 
@@ -273,7 +283,83 @@ def test_each_slot_mixes_in_its_space():
     logits = 2 * (batch + 1 + 10) + 100
     expected = optax.softmax_cross_entropy(logits, labels * 1000).mean()
     assert loss == pytest.approx(float(expected))
-    assert metrics["loss"] == loss
+    assert metrics == {"loss": loss}
+
+
+def test_clean_samples_are_measured_unless_inputs_are_mixed_and_weigh_what_they_should():
+    batch, labels = jnp.asarray([[3.0, 0, 0], [0, 2, 0], [1, 0, 0.5]]), jnp.eye(3)
+    mixed = objectives.Slots(logits=lambda logits, labels, rng: (-logits, labels))
+    loss, metrics = objectives.cross_entropy(
+        Recorder(), batch, labels, jax.random.key(0), 0, mix=lambda step: mixed, clean_weight=0.5
+    )
+    clean, turned = (float(optax.softmax_cross_entropy(2 * sign * batch, labels).mean()) for sign in (1, -1))
+    assert float(loss) == pytest.approx(turned + 0.5 * clean)
+    assert metrics["clean_loss"] == pytest.approx(clean)
+    assert metrics["clean_accuracy"] == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize("space", ["embeddings", "logits"])
+@pytest.mark.parametrize("method", ["mixup", "kmixup", "multimix"])
+def test_a_method_mixes_in_the_space_that_is_configured(method, space):
+    """k-mixup matches what it mixes. Logits are twice the embeddings here, so that either gives one loss."""
+    chosen = config.Mix(method=method, space=space, alpha=0.7, k=4, solver="exact", num_mixed=50)
+    batch, labels, rng = jax.random.normal(jax.random.key(1), (16, 5)), jnp.eye(16)[:, :5], jax.random.key(2)
+    loss, metrics = objectives.build(chosen, num_steps=1)(Recorder(), batch, labels, rng, 0)
+    options = {
+        "mixup": {},
+        "kmixup": {"k": 4, "solver": "exact"},
+        "multimix": {"num_mixed": 50},
+    }[method]
+    key = jax.random.split(rng, 3)[objectives.Slots._fields.index(space)]
+    mixed, targets = getattr(jaxmix, method)(batch, labels, key, alpha=0.7, **options)
+    assert float(loss) == pytest.approx(float(optax.softmax_cross_entropy(2 * mixed, targets).mean()), rel=1e-5)
+    assert set(metrics) == {"loss", "clean_loss", "clean_accuracy"}
+
+
+@pytest.mark.parametrize(
+    ("model", "per_position"),
+    [({"name": "cnn"}, True), ({"name": "vit", "width": 128, "depth": 2, "patch_size": 4}, False)],
+)
+def test_dense_multimix_is_the_library_s_loss_around_the_model_s_attention(model, per_position, digits):
+    """Of a ViT, that of its class token; a constant of the gradient either way."""
+    mix = config.Mix(method="dense_multimix", alpha=0.7, num_mixed=20, per_position=per_position, clean_weight=0.3)
+    objective = objectives.build(mix, num_steps=1)
+    model, state, samples, _ = setup(digits, objective, **model)
+    images, labels = take(samples, np.arange(8))
+    labels, rng = jax.nn.one_hot(labels, 10), jax.random.key(3)
+    mutable = ("batch_stats", "intermediates")
+
+    def variables(params):
+        return {"params": params, "batch_stats": state.batch_stats}
+
+    def configured(params):
+        (loss, metrics), _ = nn.apply(objective, model, mutable=mutable)(variables(params), images, labels, rng, 0)
+        return loss, metrics
+
+    def apply(params, *arguments, method, **options):
+        return model.apply(variables(params), *arguments, method=method, mutable=mutable, **options)
+
+    maps, left = apply(state.params, images, method="features", train=True)
+    if "intermediates" in left:
+        (sown,) = jax.tree.leaves(left["intermediates"])
+        weights = sown[:, :, 0].mean(axis=1)
+    else:
+        weights = jaxmix.attention.gap_attention(maps)
+
+    def expected(params):
+        maps, _ = apply(params, images, method="features", train=True)
+        logits, _ = apply(params, maps, method="classify")
+        pooled = maps[:, 0] if "intermediates" in left else maps.mean(axis=1)
+        clean = optax.softmax_cross_entropy(apply(params, pooled, method="classify")[0], labels).mean()
+        dense = jaxmix.embedding.dense_multimix_loss(
+            logits, labels, rng, attention=weights, num_mixed=20, alpha=0.7, per_position=per_position
+        )
+        return dense + 0.3 * clean
+
+    (loss, metrics), gradient = jax.jit(jax.value_and_grad(configured, has_aux=True))(state.params)
+    wanted = jax.jit(jax.value_and_grad(expected))(state.params)
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-5), (loss, gradient), wanted)
+    assert set(metrics) == {"loss", "clean_loss", "clean_accuracy"}
 
 
 def test_slots_draw_from_different_keys():
@@ -343,6 +429,7 @@ def test_approximate_mixup_is_the_library_s_loss_at_the_alpha_of_its_step(digits
         ({"method": "mixup", "probability": 0.5}, False),
         ({"method": "mixup", "final_alpha": 0.5}, False),
         ({"method": "mixup", "clean_epochs": 1}, False),
+        ({"method": "mixup", "space": "embeddings"}, False),
         ({"method": "cutmix"}, False),
     ],
 )
@@ -355,6 +442,7 @@ def test_alpha_goes_linearly_from_one_value_to_the_other():
     alphas = [float(objectives.alpha_at(mix, 10, step)) for step in (0, 5, 10, 20)]
     np.testing.assert_allclose(alphas, [2.0, 1.25, 0.5, 0.5], rtol=1e-6)
     assert objectives.alpha_at(config.Mix(alpha=2.0), 10, 5) == 2.0
+    assert objectives.alpha_at(config.Mix(method="multimix", alpha_range=(0.5, 2.0)), 10, 5) == (0.5, 2.0)
 
 
 def test_a_step_mixes_with_the_alpha_of_its_schedule():

@@ -17,6 +17,7 @@ FLAGS = (
     "--config.num_epochs=3",
     "--config.model.width=4",
     "--config.mix.method=mixup",
+    "--config.mix.space=embeddings",
     "--config.mix.final_alpha=0.2",
     "--config.mix.clean_epochs=1",
     "--config.data.augmentation=pad_crop",
@@ -82,10 +83,10 @@ def test_a_run_stopped_between_a_row_and_its_checkpoint_has_each_row_once(tmp_pa
     loop.train_and_evaluate(chosen, tmp_path / "whole")
     save = checkpoints.Checkpoints.save
 
-    def stop_at_the_end(self, state, losses, means):
+    def stop_at_the_end(self, state, metrics, means):
         if int(state.step) == 22:
             raise KeyboardInterrupt
-        save(self, state, losses, means)
+        save(self, state, metrics, means)
 
     with monkeypatch.context() as stopping:
         stopping.setattr(checkpoints.Checkpoints, "save", stop_at_the_end)

@@ -8,12 +8,13 @@ Result: with alpha .2 mixup reaches 85.89 %, k-mixup (k = 16) 85.91 %, k-HMix 86
     (jax 0.10.2, 2026-11-23).
 """
 
+import dataclasses
+
 from train.comparison import Claim, Comparison
 from train.config import Config, Data, Mix, Model
 
 MIXUP, CUTMIX, KMIXUP = "Mixup (arXiv:1710.09412)", "CutMix (arXiv:1905.04899)", "k-mixup (arXiv:2106.02933)"
-
-HMIX = "HMix and GMix (arXiv:2208.09913)"
+HMIX, MULTIMIX = "HMix and GMix (arXiv:2208.09913)", "MultiMix (arXiv:2311.05538)"
 
 
 def get_comparison() -> Comparison:
@@ -25,6 +26,14 @@ def get_comparison() -> Comparison:
     )
     kmixup = {f"kmixup k={k}": Mix(method="kmixup", k=k, solver="exact") for k in (2, 8, 16)}
     hmix = {f"hmix r={ratio}": Mix(method="hmix", area_ratio=ratio) for ratio in (0.25, 0.5, 0.75)}
+    multimix = {
+        f"{title}{clean}": dataclasses.replace(mix, clean_weight=weight)
+        for clean, weight in (("", 0.0), (" + clean loss", 1.0))
+        for title, mix in (
+            ("multimix", Mix(method="multimix", space="logits")),
+            ("dense multimix", Mix(method="dense_multimix")),
+        )
+    }
     return Comparison(
         datasets={"fashion_mnist_5000_images": base},
         methods={
@@ -36,6 +45,8 @@ def get_comparison() -> Comparison:
             "gmix": Mix(method="gmix"),
             "kcutmix k=8": Mix(method="cutmix", pairing="transport", k=8, solver="exact"),
             "khmix k=8": Mix(method="hmix", pairing="transport", k=8, solver="exact"),
+            "manifold mixup": Mix(method="mixup", space="embeddings"),
+            **multimix,
         },
         alphas=(0.2, 1.0, 4.0),
         num_seeds=5,
@@ -65,5 +76,8 @@ def get_comparison() -> Comparison:
             Claim(KMIXUP, "is more robust than Mixup", "corrupted_accuracy", tuple(kmixup), "mixup"),
             Claim(HMIX, "surpass Mixup", "accuracy", (*hmix, "gmix"), "mixup"),
             Claim(HMIX, "surpass CutMix", "accuracy", (*hmix, "gmix"), "cutmix"),
+            Claim(MULTIMIX, "improve over other mixup methods", "accuracy", tuple(multimix), "mixup"),
+            Claim(MULTIMIX, "cluster classes more tightly", "alignment", tuple(multimix), "mixup"),
+            Claim(MULTIMIX, "spread embeddings more uniformly", "uniformity", tuple(multimix), "mixup"),
         ),
     )
