@@ -4,10 +4,11 @@ Every method maps (batch, labels, rng) to a mixed batch and mixed labels. Bind
 hyperparameters with `functools.partial`; jit, vmap, pmap and grad as you please.
 """
 
-from jaxmix import assignment, attention, coefficients, embedding, masks, pairings, ratios, regularization
+from jaxmix import assignment, attention, coefficients, embedding, latent, masks, pairings, ratios, regularization
 from jaxmix.combinators import in_latent_space, one_of, sometimes
 from jaxmix.core import Mix, apply, combine, draw, mix
 from jaxmix.embedding import dense_multimix, multimix
+from jaxmix.latent import varmixup
 from jaxmix.pairwise import cutmix, gmix, hmix, kmixup, mixup
 from jaxmix.types import AssignmentFn, AttentionFn, FeatureFn, MaskFn, MixFn, PairingFn, RatioFn
 
@@ -35,6 +36,7 @@ __all__ = [
     "hmix",
     "in_latent_space",
     "kmixup",
+    "latent",
     "masks",
     "mix",
     "mixup",
@@ -44,4 +46,5 @@ __all__ = [
     "ratios",
     "regularization",
     "sometimes",
+    "varmixup",
 ]

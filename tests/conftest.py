@@ -27,6 +27,7 @@ METHODS = {
     "gmix": jaxmix.gmix,
     "kcutmix": functools.partial(jaxmix.cutmix, pairing=_transport),
     "kmixup": functools.partial(jaxmix.kmixup, k=4),
+    "varmixup": functools.partial(jaxmix.varmixup, encode=lambda x: x, decode=lambda z: z),
     "perturbed_erm": jaxmix.regularization.perturbed_erm,
     "kmixup_as_released": functools.partial(
         jaxmix.kmixup, k=4, solver="exact", cost="euclidean", groups="permute", shared=True

@@ -8,35 +8,29 @@ import jax
 import jax.numpy as jnp
 
 from train import objectives, optimizers
-from train.config import Config, Mix, UsageError, known
+from train.config import Config, Mix, UsageError, VaeConfig, known
 from train.data import Dataset
 
 
-def check(config: Config, dataset: Dataset, *, devices: int) -> None:
+def check(config: Config, dataset: Dataset, *, devices: int, vae: objectives.Codec | None = None) -> None:
     """Raises a UsageError, naming what would work, where numbers do not fit one another.
 
     Args:
       config: all of it.
       dataset: the loaded data.
       devices: how many share a batch.
+      vae: what is mixed with, where that is configured.
     """
     mix = config.mix
-    if config.num_epochs < 1:
-        raise UsageError(f"num_epochs must be at least 1, got {config.num_epochs}")
-    if not 0 <= config.seed < 2**32:
-        raise UsageError(f"seed must be from 0 to {2**32 - 1}, got {config.seed}")
+    check_run(config, dataset, devices=devices, k=mix.k if mix.matches else 1)
     if not 0 <= mix.clean_epochs < config.num_epochs:
         raise UsageError(f"mix.clean_epochs={mix.clean_epochs}: take from 0 to {config.num_epochs - 1}, or method=erm")
-    if config.checkpoint_steps < 1:
-        raise UsageError(f"checkpoint_steps must be at least 1, got {config.checkpoint_steps}")
     _check_mix(mix)
     if mix.method == "dense_multimix" and config.model.name == "vit" and not mix.clean_weight:
         raise UsageError(
             "mix.method=dense_multimix hardly trains a vit's class token, which is one position of many: "
             "take mix.clean_weight=1"
         )
-    optimizers.check(config.optimizer, config.num_epochs)
-    _check_batch(config, len(dataset.splits["train"]), devices)
     shape = dataset.splits["train"].shape
     per_device = config.data.batch_size // devices
     if mix.method == "dense_multimix":
@@ -46,12 +40,24 @@ def check(config: Config, dataset: Dataset, *, devices: int) -> None:
     inputs = jax.ShapeDtypeStruct((per_device, *shape), jnp.float32)
     labels = jax.ShapeDtypeStruct((per_device, dataset.num_classes), jnp.float32)
     for alpha in (mix.alpha_range or mix.alpha, mix.final_alpha or mix.alpha):
-        mixing = functools.partial(_mix, mix, alpha)
+        mixing = functools.partial(_mix, mix, alpha, vae)
         fits(mixing, inputs, labels, jax.random.key(0), what="config.mix")
 
 
-def _mix(config: Mix, alpha: float | tuple[float, ...], *arguments: Any) -> Any:
-    return objectives.mix_fn(config, alpha)(*arguments)
+def check_run(config: Config | VaeConfig, dataset: Dataset, *, devices: int, k: int = 1) -> None:
+    """The part of any run; k is the size of the groups in which samples are matched."""
+    if config.num_epochs < 1:
+        raise UsageError(f"num_epochs must be at least 1, got {config.num_epochs}")
+    if not 0 <= config.seed < 2**32:
+        raise UsageError(f"seed must be from 0 to {2**32 - 1}, got {config.seed}")
+    if config.checkpoint_steps < 1:
+        raise UsageError(f"checkpoint_steps must be at least 1, got {config.checkpoint_steps}")
+    optimizers.check(config.optimizer, config.num_epochs)
+    _check_batch(config.data.batch_size, len(dataset.splits["train"]), devices, k)
+
+
+def _mix(config: Mix, alpha: float | tuple[float, ...], vae: objectives.Codec | None, *arguments: Any) -> Any:
+    return objectives.mix_fn(config, alpha, vae)(*arguments)
 
 
 def _check_mix(mix: Mix) -> None:
@@ -62,6 +68,10 @@ def _check_mix(mix: Mix) -> None:
         raise UsageError("mix.method=multimix mixes near the classifier: take mix.space=logits, or embeddings")
     if mix.method in ("dense_multimix", "approximate_mixup") and mix.space != "inputs":
         raise UsageError(f"mix.method={mix.method} has a space of its own: leave mix.space")
+    if mix.vae and (mix.space != "inputs" or mix.method in ("dense_multimix", "approximate_mixup")):
+        raise UsageError(f"mix.vae={mix.vae} is for methods that mix inputs, in pairs or not at all: leave it")
+    if mix.method == "varmixup" and mix.shared:
+        raise UsageError("mix.method=varmixup draws a ratio for each sample: leave mix.shared")
     if mix.method != "erm" and not mix.draws_partners and (mix.matches or mix.shared or mix.probability != 1):
         raise UsageError(
             f"mix.method={mix.method} draws no partners: leave mix.pairing, mix.shared and mix.probability"
@@ -77,18 +87,16 @@ def _check_mix(mix: Mix) -> None:
         )
 
 
-def _check_batch(config: Config, n: int, devices: int) -> None:
-    """The batch is shared evenly by devices, and each share holds two groups where groups are matched."""
-    batch_size = config.data.batch_size
-    grouped = config.mix.matches
-    unit = devices * config.mix.k if grouped else devices
+def _check_batch(batch_size: int, n: int, devices: int, k: int) -> None:
+    """The batch is shared evenly by devices, and each share holds two groups of k where that is above 1."""
+    grouped, unit = k > 1, devices * k
     least, most = 2 * unit if grouped else unit, n // unit * unit
     if least <= batch_size <= n and batch_size % unit == 0:
         return
-    groups = f", mixed in groups of k={config.mix.k}, at least two on each device" if grouped else ""
-    smaller = range(2, min(config.mix.k, batch_size // devices // 2 + 1)) if grouped else ()
+    groups = f", mixed in groups of k={k}, at least two on each device" if grouped else ""
+    smaller = range(2, min(k, batch_size // devices // 2 + 1)) if grouped else ()
     advice = [f"a multiple of {unit} from {least} to {most}"] if least <= most else []
-    advice += [f"k={k}" for k in smaller if batch_size <= n and batch_size % (devices * k) == 0][-1:]
+    advice += [f"k={size}" for size in smaller if batch_size <= n and batch_size % (devices * size) == 0][-1:]
     raise UsageError(
         f"data.batch_size={batch_size} does not fit {devices} devices and {n} training samples{groups}: "
         f"take {' or '.join(advice) or 'fewer devices'}"

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 import importlib.util
 import pathlib
-from typing import NamedTuple, NoReturn, TypeVar
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
 from absl import flags
 from ml_collections import config_flags
@@ -35,7 +35,7 @@ class Parser(argparse.ArgumentParser):
 class Arguments(NamedTuple):
     """What the command line says."""
 
-    config: Config
+    config: Any
     workdir: pathlib.Path | None
     distributed: bool
     coordinator: str | None
@@ -43,12 +43,22 @@ class Arguments(NamedTuple):
     process_id: int | None
 
 
-def parse(argv: Sequence[str], usage: str) -> Arguments:
+def parse(
+    argv: Sequence[str],
+    usage: str,
+    *,
+    kind: type[Any] = Config,
+    function: str = "get_config",
+    default: pathlib.Path = CONFIGS / "digits.py",
+) -> Arguments:
     """Reads --config, --config.<field>, --workdir and the flags of a cluster.
 
     Args:
       argv: the arguments without the program's name.
       usage: what --help says before it lists the flags.
+      kind: the class of configurations.
+      function: what returns one, in a file.
+      default: the file that is read where none is named.
 
     Returns:
       The configuration, the run folder where one was named, and the cluster's flags.
@@ -57,10 +67,11 @@ def parse(argv: Sequence[str], usage: str) -> Arguments:
       UsageError: if a flag, file, field or value is not known or not valid.
       SystemExit: with code 0, after --help.
     """
-    path = _config_path(argv)
-    config = load(path, "get_config", Config)
+    named = [argument.split("=", 1)[1] for argument in argv if argument.lstrip("-").startswith("config=")]
+    path = pathlib.Path(named[-1]) if named else default
+    config = load(path, function, kind)
     if {"-h", "--help"} & set(argv):
-        print(_help(usage, path, config))
+        print(_help(usage, path, function, config))
         raise SystemExit(0)
     fields = [f"config.{name}" for name, _, _ in leaves(config)]
     for argument in argv:
@@ -95,11 +106,6 @@ def parse(argv: Sequence[str], usage: str) -> Arguments:
     return Arguments(values.config, workdir, values.distributed, *explicit)
 
 
-def _config_path(argv: Sequence[str]) -> pathlib.Path:
-    named = [argument.split("=", 1)[1] for argument in argv if argument.lstrip("-").startswith("config=")]
-    return pathlib.Path(named[-1]) if named else CONFIGS / "digits.py"
-
-
 def load(path: pathlib.Path, function: str, kind: type[Kind]) -> Kind:
     """Calls a function of a configuration file.
 
@@ -131,11 +137,11 @@ def load(path: pathlib.Path, function: str, kind: type[Kind]) -> Kind:
     return config
 
 
-def _help(usage: str, path: pathlib.Path, config: Config) -> str:
+def _help(usage: str, path: pathlib.Path, function: str, config: Any) -> str:
     lines = [
         usage.strip(),
         "",
-        "  --config=FILE      a Python file with get_config(), such as those in train/configs/",
+        f"  --config=FILE      a Python file with {function}(), such as those in train/configs/",
         "  --workdir=FOLDER   the run folder (a new one under runs/ unless given); a run that was",
         "                     stopped there is resumed",
         "",

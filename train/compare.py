@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 def trained(run: Run, workdir: pathlib.Path) -> "Row":
     """The metrics of a run's last epoch; it is trained, or resumed, unless it has ended already."""
-    from train import loop, reporting
+    from train import classifier, reporting
 
     folder = run.folder(workdir)
     row = reporting.finished(folder, run.config)
@@ -42,7 +42,7 @@ def trained(run: Run, workdir: pathlib.Path) -> "Row":
             contextlib.redirect_stderr(log),
         ):
             try:
-                loop.train_and_evaluate(run.config, folder)
+                classifier.train_and_evaluate(run.config, folder)
             except UsageError as error:
                 raise UsageError(f"{folder}: {error}") from None
         row = reporting.finished(folder, run.config)

@@ -5,7 +5,9 @@ import dataclasses
 import difflib
 import json
 import pathlib
-from typing import Any
+from typing import Any, TypeVar
+
+Kind = TypeVar("Kind")
 
 
 class UsageError(Exception):
@@ -53,7 +55,8 @@ class Mix:
     """How samples are mixed; each device mixes its own share of the batch."""
 
     method: str = _field(
-        "kmixup", "erm (none), mixup, cutmix, hmix, gmix, kmixup, multimix, dense_multimix or approximate_mixup"
+        "kmixup",
+        "erm (none), mixup, cutmix, hmix, gmix, kmixup, varmixup, multimix, dense_multimix or approximate_mixup",
     )
     space: str = _field("inputs", "where: inputs, embeddings (mixup there is manifold mixup) or logits")
     alpha: float = _field(1.0, "concentration of the ratio's Beta, or of MultiMix' Dirichlet, > 0")
@@ -64,6 +67,9 @@ class Mix:
     )
     per_position: bool = _field(False, "dense_multimix: draws of its own for each position")
     clean_weight: float = _field(0.0, "of unmixed samples' loss, which is added; none where inputs are mixed")
+    vae: str = _field("", "varmixup: run folder of train.vae; other methods mix its reconstructions of inputs")
+    interpolation: str = _field("linear", "varmixup: linear or slerp")
+    real_fraction: float = _field(0.0, "varmixup: chance of a sample to stay as it is")
     area_ratio: float = _field(0.5, "hmix: the box' part of the partner's share, from 0 to 1")
     pairing: str = _field("permutation", "of all but kmixup: permutation, or transport, which makes cutmix k-cutmix")
     k: int = _field(8, "transport: size of the groups; divides the batch of one device at least twice")
@@ -95,6 +101,7 @@ class Mix:
         return (
             uniform
             and self.space == "inputs"
+            and not self.vae
             and self.probability == 1
             and not self.final_alpha
             and not self.clean_epochs
@@ -126,15 +133,50 @@ class Config:
     seed: int = _field(0, "of the parameters, the data order, augmentation and mixing")
     checkpoint_steps: int = _field(200, "steps between checkpoints; there is one at the end, too")
 
+    @property
+    def title(self) -> str:
+        """What a figure is headed by."""
+        space = "" if self.mix.space == "inputs" else f" of {self.mix.space}"
+        return f"{self.data.name}, {self.model.name}, {self.mix.method}{space}, seed {self.seed}"
+
+
+@dataclasses.dataclass
+class Autoencoder:
+    """A VAE, and what holds its latents to their prior."""
+
+    latent_size: int = _field(64, "numbers that an image becomes")
+    widths: tuple[int, ...] = _field((32, 64, 128), "channels after each halving of the image")
+    mmd_weight: float = _field(100.0, "of the squared MMD to the prior, against the squared error summed over pixels")
+    kl_weight: float = _field(0.0, "of the KL divergence in nats; 1 with mmd_weight=0 is a plain VAE")
+    kernel: str = _field("gaussian", "of the MMD: gaussian or inverse_multiquadric")
+
+
+@dataclasses.dataclass
+class VaeConfig:
+    """Everything that determines the training of a VAE, bit for bit on a given device count."""
+
+    data: Data = dataclasses.field(default_factory=Data)
+    vae: Autoencoder = dataclasses.field(default_factory=Autoencoder)
+    optimizer: Optimizer = dataclasses.field(default_factory=lambda: Optimizer(weight_decay=0.0))
+    num_epochs: int = _field(40, "passes over the training data")
+    seed: int = _field(0, "of the parameters, the data order, augmentation and samples")
+    checkpoint_steps: int = _field(200, "steps between checkpoints; there is one at the end, too")
+    judge_epochs: int = _field(10, "of the classifier whose accuracy on reconstructions is reported; 0 leaves it out")
+
+    @property
+    def title(self) -> str:
+        """What a figure is headed by."""
+        return f"{self.data.name}, VAE of {self.vae.latent_size} latents, seed {self.seed}"
+
 
 # Where things lie and how often they are saved determines nothing: these may change when a run is resumed.
 INCIDENTAL = ("data.data_dir", "data.manual_dir", "data.num_threads", "checkpoint_steps")
 
 
-def read(path: pathlib.Path) -> Config:
+def read(path: pathlib.Path, kind: type[Kind]) -> Kind:
     """The configuration that a run left in its config.json."""
     try:
-        return from_tree(Config, json.loads(path.read_text()))
+        return from_tree(kind, json.loads(path.read_text()))
     except OSError:
         raise UsageError(f"{path.parent} holds no run: {path.name} is missing") from None
     except (ValueError, TypeError) as error:
@@ -144,9 +186,7 @@ def read(path: pathlib.Path) -> Config:
 def from_tree(kind: Any, tree: dict[str, Any]) -> Any:
     """A configuration, or part of one, from its fields as JSON has them; those that are missing have their defaults."""
     parts = {
-        field.name: from_tree(field.default_factory, tree[field.name])
-        if isinstance(tree[field.name], dict)
-        else tree[field.name]
+        field.name: from_tree(field.type, tree[field.name]) if isinstance(tree[field.name], dict) else tree[field.name]
         for field in dataclasses.fields(kind)
         if field.name in tree
     }

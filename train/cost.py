@@ -6,19 +6,20 @@ import time
 import jax
 import numpy as np
 
-from train import data, loop, parallel, steps
+from train import classifier, data, parallel, steps
 from train.config import Config
 
 
 def seconds(functions: Mapping[str, Callable[[], object]], num_rounds: int = 50) -> dict[str, np.ndarray]:
-    """Times each function once per round, after one call that compiles it."""
+    """Times each function once per round, in an order drawn anew, after one call that compiles it."""
     for function in functions.values():
         jax.block_until_ready(function())
     times: dict[str, list[float]] = {name: [] for name in functions}
+    order = np.random.default_rng(0)
     for _ in range(num_rounds):
-        for name, function in functions.items():
+        for name in order.permutation(list(functions)):  # what ran before leaves its mark on the caches
             start = time.perf_counter()
-            jax.block_until_ready(function())
+            jax.block_until_ready(functions[name]())
             times[name].append(time.perf_counter() - start)
     return {name: np.array(values) for name, values in times.items()}
 
@@ -48,14 +49,14 @@ def step_ratios(configs: Mapping[str, Config], dataset: data.Dataset, num_rounds
 
 def _stepper(config: Config, dataset: data.Dataset, samples: steps.Samples) -> Callable[[], object]:
     """A function that takes one step more."""
-    program, split = loop.build(config, dataset), dataset.splits["train"]
+    program, split = classifier.build(config, dataset), dataset.splits["train"]
     state, rng = parallel.place((jax.jit(program.init)(jax.random.key(0)), jax.random.key(1)))
     order = data.epoch_order(len(split), config.data.batch_size, seed=config.seed, epoch=0)[:1]
     batch = parallel.split(next(iter(split.batches(order, epoch=0))))
 
     def step():
         nonlocal state
-        state, metrics = program.mixed_step(state, samples, batch, rng)
+        state, metrics = program.train_step(0)(state, samples, batch, rng)
         return metrics
 
     return step

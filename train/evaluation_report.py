@@ -30,7 +30,7 @@ def write(out: pathlib.Path, run: pathlib.Path, sections: dict[str, Section], co
         "environment": reporting.environment(),
         "sections": {name: as_json(section) for name, section in sections.items()},
     }
-    title = reporting.title(config.read(run / "config.json"))
+    title = config.read(run / "config.json", config.Config).title
     try:
         out.mkdir(parents=True, exist_ok=True)
         (out / "report.json").write_text(json.dumps(report, indent=2) + "\n")

@@ -12,8 +12,6 @@ ORANGE, BLUE = "#D55E00", "#0072B2"
 
 def draw_curves(rows: Sequence[Mapping[str, Any]], watched: str, title: str, path: pathlib.Path) -> None:
     """Loss and error by epoch."""
-    from matplotlib.ticker import MaxNLocator
-
     drawn = figure(9, 3.6)
     drawn.suptitle(title, fontsize=10)
     epochs = [row["epoch"] for row in rows]
@@ -32,12 +30,61 @@ def draw_curves(rows: Sequence[Mapping[str, Any]], watched: str, title: str, pat
             errors.plot(*zip(*points, strict=True), color=color, linestyle=style, label=label)
     errors.set(ylabel="error (%)", ylim=(0, None))
     errors.legend(frameon=False)
-    for axes in (losses, errors):
+    _finish(losses, errors)
+    drawn.savefig(path, dpi=120)
+
+
+def draw_vae_curves(rows: Sequence[Mapping[str, Any]], watched: str, title: str, path: pathlib.Path) -> None:
+    """The terms of a VAE's loss by epoch."""
+    drawn = figure(9, 3.6)
+    drawn.suptitle(title, fontsize=10)
+    epochs = [row["epoch"] for row in rows]
+    errors, divergences = drawn.subplots(1, 2)
+    errors.plot(epochs, [row["train_reconstruction"] for row in rows], color=BLUE, label="training, sampled latents")
+    errors.plot(
+        epochs,
+        [row[f"{watched}_reconstruction"] for row in rows],
+        color=ORANGE,
+        linestyle="--",
+        label=f"{watched}, mean latents",
+    )
+    errors.set(ylabel="squared error per image", ylim=(0, None))
+    errors.legend(frameon=False)
+    divergences.plot(epochs, [row["train_mmd"] for row in rows], color=BLUE)
+    divergences.axhline(0, color="0.6", linewidth=0.8)
+    divergences.set(ylabel="squared MMD of latents to their prior")
+    _finish(errors, divergences)
+    drawn.savefig(path, dpi=120)
+
+
+def _finish(*cells: Any) -> None:
+    """The axes of epochs."""
+    from matplotlib.ticker import MaxNLocator
+
+    for axes in cells:
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
-    drawn.savefig(path, dpi=120)
+
+
+def draw_sheet(
+    rows: Mapping[str, np.ndarray], captions: Mapping[str, Sequence[str]], title: str, path: pathlib.Path
+) -> None:
+    """Rows of images [n, h, w, c] in [0, 1] beside their names, some under captions."""
+    columns = max(map(len, rows.values()))
+    drawn = figure(0.9 * columns + 1.6, 0.95 * len(rows) + 0.4)
+    drawn.suptitle(title, fontsize=10)
+    for cells, (name, images) in zip(drawn.subplots(len(rows), columns, squeeze=False), rows.items(), strict=True):
+        for axes, image in zip(cells, images, strict=False):
+            axes.imshow(np.clip(image, 0, 1).squeeze(), cmap="gray", vmin=0, vmax=1)
+        for axes, caption in zip(cells, captions.get(name, ()), strict=False):
+            axes.set_title(caption, fontsize=8)
+        for axes in cells:
+            axes.set(xticks=[], yticks=[])
+            axes.spines[:].set_visible(False)
+        cells[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9, labelpad=6)
+    drawn.savefig(path, dpi=110)
 
 
 def draw_mixed(images: np.ndarray, labels: np.ndarray, title: str, path: pathlib.Path) -> np.ndarray:

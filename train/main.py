@@ -10,9 +10,7 @@ it had never been stopped.
 """
 
 from collections.abc import Sequence
-import pathlib
 import sys
-import time
 
 
 def main(argv: Sequence[str]) -> int:
@@ -25,16 +23,12 @@ def main(argv: Sequence[str]) -> int:
         return 2
     try:
         arguments = cli.parse(argv, __doc__ or "")
-        from train import loop, parallel  # after --help and usage errors, which need no JAX
+        from train import classifier, parallel  # after --help and usage errors, which need no JAX
 
-        config, workdir = arguments.config, arguments.workdir
+        config = arguments.config
         parallel.join(arguments.distributed, arguments.coordinator, arguments.num_processes, arguments.process_id)
-        if workdir is None:
-            if parallel.num_processes() > 1:
-                raise UsageError("several processes need one run folder: name it by --workdir")
-            started = time.strftime("%Y%m%d-%H%M%S")
-            workdir = pathlib.Path("runs") / f"{config.data.name}-{config.mix.method}-{started}"
-        loop.train_and_evaluate(config, workdir)
+        workdir = arguments.workdir or parallel.new_folder(f"{config.data.name}-{config.mix.method}")
+        classifier.train_and_evaluate(config, workdir)
     except UsageError as error:
         print(f"train.main: {error}", file=sys.stderr)
         return 2

@@ -22,6 +22,13 @@ def identity(batch, labels, rng):
     return batch, labels
 
 
+class Codec(NamedTuple):
+    """A generative model around normalised inputs: encode(inputs) -> latents, decode(latents) -> inputs."""
+
+    encode: Callable[[Array], Array]
+    decode: Callable[[Array], Array]
+
+
 class Slots(NamedTuple):
     """Where a MixFn may stand in a model; each is the identity unless given."""
 
@@ -160,8 +167,8 @@ def contracted(batch: Array, labels: Array, rng: Array, *, alpha: Any) -> tuple[
     return regularization.contract((batch, labels), means, alpha=alpha)
 
 
-def build(config: config_lib.Mix, *, num_steps: int) -> Objective:
-    """Builds the objective that a configuration describes, for a number of mixed steps."""
+def build(config: config_lib.Mix, *, num_steps: int, vae: Codec | None = None) -> Objective:
+    """Builds the objective that a configuration describes, for a number of mixed steps, and with the VAE it names."""
     alpha = functools.partial(alpha_at, config, num_steps)
     if config.method == "approximate_mixup":
         return functools.partial(approximate_mixup, alpha=alpha, curvature=config.curvature)
@@ -175,7 +182,7 @@ def build(config: config_lib.Mix, *, num_steps: int) -> Objective:
         )
     return functools.partial(
         cross_entropy,
-        mix=lambda step: slots(config, alpha(step)),
+        mix=lambda step: slots(config, alpha(step), vae),
         clean_weight=config.clean_weight,
     )
 
@@ -189,13 +196,18 @@ def alpha_at(config: config_lib.Mix, num_steps: int, step: Any) -> Any:
     return optax.linear_schedule(config.alpha, config.final_alpha, max(num_steps, 1))(step)
 
 
-def slots(config: config_lib.Mix, alpha: Any) -> Slots:
+def reconstructed(batch: Array, labels: Array, rng: Array, *, mix: MixFn, vae: Codec) -> tuple[Array, Array]:
+    """The control of VarMixup: a MixFn of what a VAE makes of the inputs."""
+    return mix(jaxmix.latent.reconstruct(batch, encode=vae.encode, decode=vae.decode), labels, rng)
+
+
+def slots(config: config_lib.Mix, alpha: Any, vae: Codec | None = None) -> Slots:
     """What a configuration mixes, and in which space; nothing where that is not a slot's."""
     config_lib.known("space", config.space, Slots._fields)
-    return Slots() if config.method == "dense_multimix" else Slots(**{config.space: mix_fn(config, alpha)})
+    return Slots() if config.method == "dense_multimix" else Slots(**{config.space: mix_fn(config, alpha, vae)})
 
 
-def mix_fn(config: config_lib.Mix, alpha: Any) -> MixFn:
+def mix_fn(config: config_lib.Mix, alpha: Any, vae: Codec | None = None) -> MixFn:
     """Builds the MixFn that a configuration describes; a bad value raises as jaxmix does."""
     transport: dict[str, Any] = {"k": config.k, "solver": config.solver}
     known_pairings: dict[str, PairingFn] = {
@@ -203,9 +215,11 @@ def mix_fn(config: config_lib.Mix, alpha: Any) -> MixFn:
         "transport": functools.partial(jaxmix.pairings.transport, **transport),
     }
     config_lib.known("pairing", config.pairing, list(known_pairings))
+    pairing = known_pairings[config.pairing]
     common: dict[str, Any] = {"alpha": alpha, "shared": config.shared}
+    paired = common | {"pairing": pairing}
+    coded: dict[str, Any] = {"interpolation": config.interpolation, "real_fraction": config.real_fraction}
     hull: dict[str, Any] = {"alpha": alpha, "num_mixed": config.num_mixed}
-    paired = common | {"pairing": known_pairings[config.pairing]}
     methods: dict[str, MixFn] = {
         "erm": identity,
         "mixup": functools.partial(jaxmix.mixup, **paired),
@@ -213,10 +227,15 @@ def mix_fn(config: config_lib.Mix, alpha: Any) -> MixFn:
         "hmix": functools.partial(jaxmix.hmix, **paired, area_ratio=config.area_ratio),
         "gmix": functools.partial(jaxmix.gmix, **paired),
         "kmixup": functools.partial(jaxmix.kmixup, **common, **transport),
+        "varmixup": functools.partial(
+            jaxmix.varmixup, alpha=alpha, pairing=pairing, **coded, **(vae._asdict() if vae else {})
+        ),
         "multimix": functools.partial(jaxmix.multimix, **hull),
         "dense_multimix": functools.partial(jaxmix.dense_multimix, **hull, per_position=config.per_position),
         "approximate_mixup": functools.partial(contracted, alpha=alpha),
     }
     config_lib.known("method", config.method, list(methods))
     method = methods[config.method]
+    if vae and config.method != "varmixup":
+        method = functools.partial(reconstructed, mix=method, vae=vae)
     return method if config.probability == 1 else jaxmix.sometimes(method, probability=config.probability)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 import os
 import pathlib
+import time
 from typing import Any, TypeVar
 
 import jax
@@ -50,9 +51,11 @@ def keep_programs(folder: pathlib.Path) -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 
-def num_processes() -> int:
-    """How many processes share the run."""
-    return jax.process_count()
+def new_folder(name: str) -> pathlib.Path:
+    """A run folder named after what is run and when."""
+    if jax.process_count() > 1:
+        raise UsageError("several processes need one run folder: name it by --workdir")
+    return pathlib.Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
 def leads() -> bool:

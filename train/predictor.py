@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxmix import regularization
 from jaxmix.evaluation.attacks import PredictFn
-from train import checkpoints, data, loop, models, parallel
+from train import checkpoints, classifier, data, models, parallel
 from train import config as config_lib
 from train.config import Config, UsageError
 from train.data import Dataset, Means
@@ -131,12 +131,11 @@ def load(
     Raises:
       UsageError: if there is no run or no checkpoint, or its data are missing.
     """
-    config = config_lib.read(folder / "config.json")
+    config = config_lib.read(folder / "config.json", Config)
     config.data.data_dir = config.data.data_dir if data_dir is None else data_dir
     config.data.manual_dir = config.data.manual_dir if manual_dir is None else manual_dir
     dataset = data.load(config.data, seed=config.seed)
-    program = loop.build(config, dataset)
-    like = parallel.place(jax.jit(program.init)(jax.random.key(0)))
+    like = parallel.place(jax.jit(functools.partial(classifier.init, config, dataset))(jax.random.key(0)))
     saved = checkpoints.Checkpoints(folder / "checkpoints")
     shape, num_classes = dataset.splits["train"].shape, dataset.num_classes
     means = saved.means(Means(np.zeros(shape, np.float32), np.zeros(num_classes, np.float32)))

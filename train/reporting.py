@@ -1,6 +1,6 @@
 """What a run says and leaves: its folder, progress, metrics.jsonl, TensorBoard events, figures, the closing table."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 import dataclasses
 from importlib import metadata
 import json
@@ -10,19 +10,39 @@ import platform
 import re
 import statistics
 import sys
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import tqdm
 
 from train import figures
-from train.config import INCIDENTAL, Config, UsageError, leaves, read
+from train.config import INCIDENTAL, UsageError, leaves, read
 
 Row = dict[str, Any]
 
 
-def open_folder(folder: pathlib.Path, config: Config) -> None:
+class Column(NamedTuple):
+    """A measure of a split."""
+
+    key: str
+    title: str
+    form: str
+
+
+class Display(NamedTuple):
+    """How runs of one kind are shown.
+
+    Attributes:
+      columns: what the closing table has; the line of an epoch has the first two.
+      draw_curves: (rows by epoch, watched split, title, path) -> a figure in that file.
+    """
+
+    columns: Sequence[Column]
+    draw_curves: Callable[[Sequence[Mapping[str, Any]], str, str, pathlib.Path], None]
+
+
+def open_folder(folder: pathlib.Path, config: Any) -> None:
     """Makes the folder of a new run, or checks that the run in it is the one to go on with."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -37,7 +57,7 @@ def open_folder(folder: pathlib.Path, config: Config) -> None:
         raise UsageError(f"cannot write the run folder {folder}: {error.strerror}") from None
 
 
-def finished(folder: pathlib.Path, config: Config) -> Row | None:
+def finished(folder: pathlib.Path, config: Any) -> Row | None:
     """The metrics of the last epoch where this run has ended in this folder, else None."""
     if not (folder / "config.json").exists():
         return None
@@ -64,9 +84,9 @@ def sees_folder(folder: pathlib.Path) -> None:
         raise UsageError(f"{folder} is not the run folder of all processes: name one on storage that they share")
 
 
-def _same_run(folder: pathlib.Path, config: Config) -> None:
+def _same_run(folder: pathlib.Path, config: Any) -> None:
     """Raises a UsageError where the run in a folder is another one; a field that it does not know had its default."""
-    before = {name: value for name, value, _ in leaves(read(folder / "config.json"))}
+    before = {name: value for name, value, _ in leaves(read(folder / "config.json", type(config)))}
     now = {name: value for name, value, _ in leaves(config)}
     changed = [name for name in now if name not in INCIDENTAL and before[name] != now[name]]
     if changed:
@@ -84,12 +104,6 @@ def write_json(path: pathlib.Path, content: Any) -> None:
     os.replace(partial, path)
 
 
-def title(config: Config) -> str:
-    """What a figure is headed by."""
-    space = "" if config.mix.space == "inputs" else f" of {config.mix.space}"
-    return f"{config.data.name}, {config.model.name}, {config.mix.method}{space}, seed {config.seed}"
-
-
 def environment() -> dict[str, str]:
     """Versions and devices."""
     packages = ("jax", "jaxlib", "flax", "optax", "ott-jax", "orbax-checkpoint")
@@ -103,9 +117,8 @@ def environment() -> dict[str, str]:
 class Report:
     """A run folder being written, and the progress of the run; silent in all processes but the leading one."""
 
-    def __init__(self, folder: pathlib.Path, config: Config, *, step: int, total_steps: int, leads: bool):
-        self._folder, self._leads = folder, leads
-        self._title = title(config)
+    def __init__(self, folder: pathlib.Path, title: str, display: Display, *, step: int, total_steps: int, leads: bool):
+        self._folder, self._title, self._display, self._leads = folder, title, display, leads
         self.rows: list[Row] = []
         self._bar = tqdm.tqdm(
             total=total_steps, initial=step, unit="step", disable=not leads or not sys.stderr.isatty()
@@ -157,13 +170,15 @@ class Report:
             if name not in ("epoch", "step"):
                 self._events.add_scalar(re.sub("^(train|validation|test)_", r"\1/", name), value, row["step"])
         self._events.flush()
-        accuracy = f"{watched} accuracy {row[f'{watched}_accuracy']:.2%}"
+        first, second = (
+            f"{column.key} {row[f'{watched}_{column.key}']:{column.form}}" for column in self._display.columns[:2]
+        )
         clean = f"clean accuracy {row['train_clean_accuracy']:.2%}  " if "train_clean_accuracy" in row else ""
-        self._bar.set_description(accuracy, refresh=False)
+        self._bar.set_description(f"{watched} {first}", refresh=False)
         if self._bar.disable:
             print(
-                f"epoch {row['epoch']:3d}  loss {row['train_loss']:.4f}  {clean}{accuracy}  "
-                f"nll {row[f'{watched}_nll']:.4f}  {row['images_per_second']:,.0f} images/s",
+                f"epoch {row['epoch']:3d}  loss {row['train_loss']:.4f}  {clean}{watched} {first}  {second}  "
+                f"{row['images_per_second']:,.0f} images/s",
                 flush=True,
             )
 
@@ -173,11 +188,13 @@ class Report:
         if not self._leads:
             return
         self._events.close()
-        figures.draw_curves(self.rows, watched, self._title, self._folder / "curves.png")
-        last = self.rows[-1]
-        measures = (("accuracy", "accuracy", ".2%"), ("NLL", "nll", ".4f"), ("ECE", "ece", ".4f"))
-        splits = dict.fromkeys((watched, "test"))
-        lines = [(f"{s} {title}", f"{last[f'{s}_{key}']:{form}}") for s in splits for title, key, form in measures]
+        self._display.draw_curves(self.rows, watched, self._title, self._folder / "curves.png")
+        last, splits = self.rows[-1], dict.fromkeys((watched, "test"))
+        lines = [
+            (f"{split} {column.title}", f"{last[f'{split}_{column.key}']:{column.form}}")
+            for split in splits
+            for column in self._display.columns
+        ]
         speed = statistics.median(row["images_per_second"] for row in self.rows)
         print(table([*lines, ("images/s", f"{speed:,.0f}"), ("run folder", str(self._folder))]))
 

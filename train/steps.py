@@ -60,9 +60,9 @@ class Sums(NamedTuple):
     bins: calibration.Bins
 
 
-def init(model: nn.Module, optimizer: optax.GradientTransformation, sample: Array, rng: Array) -> TrainState:
-    """The state before the first step."""
-    variables = model.init(rng, sample)
+def init(model: nn.Module, optimizer: optax.GradientTransformation, rng: Array, *sample: Array) -> TrainState:
+    """The state before the first step, of a model that is called with such a sample."""
+    variables = model.init(rng, *sample)
     params = variables["params"]
     return TrainState(jnp.zeros((), jnp.int32), params, variables.get("batch_stats", {}), optimizer.init(params))
 

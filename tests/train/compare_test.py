@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from tests.train.conftest import ROOT
-from train import cli, compare, comparison, comparison_report, config, cost, loop, reporting
+from train import classifier, cli, compare, comparison, comparison_report, config, cost, reporting
 from train.comparison import Claim, Comparison
 from train.config import UsageError
 
@@ -142,8 +142,10 @@ def test_runs_that_have_ended_are_kept_and_a_further_method_costs_its_own(tmp_pa
     assert 0 < low <= middle <= high
 
     started = []
-    train = loop.train_and_evaluate
-    monkeypatch.setattr(loop, "train_and_evaluate", lambda *args: started.append(args[0].mix.method) or train(*args))
+    train = classifier.train_and_evaluate
+    monkeypatch.setattr(
+        classifier, "train_and_evaluate", lambda *args: started.append(args[0].mix.method) or train(*args)
+    )
     monkeypatch.setattr(cost, "step_ratios", lambda configs, dataset: {name: [1, 1, 1] for name in configs})
     more = dataclasses.replace(design, methods=design.methods | {"kmixup": config.Mix(k=2, solver="exact")})
     again = compare.compare(more, tmp_path)

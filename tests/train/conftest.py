@@ -79,7 +79,7 @@ def setup(dataset, objective, rng=0, augment="", **model):
     split = dataset.splits["train"]
     built = models.build(config.Model(**({"width": 4} | model)), split.shape, dataset.num_classes)
     optimizer = optax.adam(1e-2)
-    state = steps.init(built, optimizer, jnp.zeros((1, *split.shape)), jax.random.key(rng))
+    state = steps.init(built, optimizer, jax.random.key(rng), jnp.zeros((1, *split.shape)))
     samples = steps.Samples(*split.resident, dataset.mean, dataset.std)
     step = functools.partial(
         steps.train_step,

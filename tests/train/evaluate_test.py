@@ -16,8 +16,8 @@ from sklearn import metrics
 
 from jaxmix.evaluation import attacks, calibration, corruptions
 from tests.train.conftest import ROOT, small_config
+from train import classifier, data, evaluate, evaluation_report, measures, models, others, predictor, sections, sources
 from train import config as config_lib
-from train import data, evaluate, evaluation_report, loop, measures, models, others, predictor, sections, sources
 from train.config import UsageError
 from train.evaluate import Options
 
@@ -27,7 +27,7 @@ def run_folder(tmp_path_factory, programs):
     """A small network that has learnt a little."""
     folder = tmp_path_factory.mktemp("evaluated") / "run"
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        loop.train_and_evaluate(small_config(method="mixup", alpha=0.4), folder)
+        classifier.train_and_evaluate(small_config(method="mixup", alpha=0.4), folder)
     return folder
 
 
@@ -322,7 +322,7 @@ def test_tables_are_measured_where_measures_apply(tmp_path):
         mix=config_lib.Mix(method="erm"),
         num_epochs=1,
     )
-    loop.train_and_evaluate(config, tmp_path / "run")
+    classifier.train_and_evaluate(config, tmp_path / "run")
     assert list(evaluate.evaluate(tmp_path / "run", Options())) == ["calibration", "embeddings"]
     with pytest.raises(UsageError, match="section attacks does not apply: it needs images"):
         evaluate.evaluate(tmp_path / "run", Options(only=("attacks",)))
@@ -358,4 +358,4 @@ def test_a_run_of_another_version_or_without_checkpoints_is_refused(run_folder, 
     (tmp_path / "config.json").write_text(json.dumps(written | {"colour": 1}))
     with pytest.raises(UsageError, match="not of this version of the program: unknown colour"):
         predictor.load(tmp_path)
-    assert config_lib.read(run_folder / "config.json") == small_config(method="mixup", alpha=0.4)
+    assert config_lib.read(run_folder / "config.json", config_lib.Config) == small_config(method="mixup", alpha=0.4)

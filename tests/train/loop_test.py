@@ -18,7 +18,7 @@ from tensorboardX.proto import event_pb2
 
 import jaxmix
 from tests.train.conftest import run, setup, small_config
-from train import checkpoints, config, data, loop, objectives, parallel, steps
+from train import checkpoints, classifier, config, data, loop, objectives, parallel, steps
 
 
 def take(samples, indices):
@@ -61,15 +61,15 @@ def test_the_default_run_learns_the_digits_and_leaves_its_folder(devices, epochs
 
 
 def test_a_run_is_a_function_of_its_configuration(tmp_path):
-    first = loop.train_and_evaluate(small_config(), tmp_path / "a")
-    again = loop.train_and_evaluate(small_config(), tmp_path / "b")
-    other = loop.train_and_evaluate(dataclasses.replace(small_config(), seed=1), tmp_path / "c")
+    first = classifier.train_and_evaluate(small_config(), tmp_path / "a")
+    again = classifier.train_and_evaluate(small_config(), tmp_path / "b")
+    other = classifier.train_and_evaluate(dataclasses.replace(small_config(), seed=1), tmp_path / "c")
     jax.tree.map(np.testing.assert_array_equal, first, again)
     assert not np.array_equal(first.params["head"]["kernel"], other.params["head"]["kernel"])
 
 
 def test_the_checkpoint_is_the_final_state(tmp_path):
-    state = loop.train_and_evaluate(small_config(method="erm"), tmp_path / "run")
+    state = classifier.train_and_evaluate(small_config(method="erm"), tmp_path / "run")
     saved = checkpoints.Checkpoints(tmp_path / "run" / "checkpoints")
     restored = saved.restore(jax.tree.map(jnp.zeros_like, state))
     jax.tree.map(np.testing.assert_array_equal, restored, state)
@@ -78,7 +78,7 @@ def test_the_checkpoint_is_the_final_state(tmp_path):
 
 
 def test_a_checkpoint_holds_the_means_of_the_training_split(tmp_path, digits):
-    loop.train_and_evaluate(dataclasses.replace(small_config(method="erm"), num_epochs=1), tmp_path / "run")
+    classifier.train_and_evaluate(dataclasses.replace(small_config(method="erm"), num_epochs=1), tmp_path / "run")
     like = data.Means(np.zeros((8, 8, 1), np.float32), np.zeros(10, np.float32))
     means = checkpoints.Checkpoints(tmp_path / "run" / "checkpoints").means(like)
     split = digits.splits["train"]
@@ -101,7 +101,7 @@ def events(folder):
 
 
 def test_tensorboard_events_say_what_metrics_jsonl_says(tmp_path):
-    loop.train_and_evaluate(small_config(method="mixup", space="embeddings"), tmp_path)
+    classifier.train_and_evaluate(small_config(method="mixup", space="embeddings"), tmp_path)
     seen = {(tag, step): value for tag, step, value in events(tmp_path)}
     for line in (tmp_path / "metrics.jsonl").read_text().splitlines():
         row = json.loads(line)
@@ -129,7 +129,7 @@ def test_tensorboard_events_say_what_metrics_jsonl_says(tmp_path):
     ],
 )
 def test_losses_fall(mix, tmp_path):
-    loop.train_and_evaluate(small_config(k=4, **mix), tmp_path / "run")
+    classifier.train_and_evaluate(small_config(k=4, **mix), tmp_path / "run")
     losses = [json.loads(line)["train_loss"] for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert losses[1] < losses[0]
 
@@ -143,7 +143,7 @@ def test_tables_and_toy_sets_are_learnt(name, tmp_path):
         optimizer=config.Optimizer(learning_rate=0.03),
         num_epochs=10,
     )
-    loop.train_and_evaluate(chosen, tmp_path)
+    classifier.train_and_evaluate(chosen, tmp_path)
     assert json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])["test_accuracy"] > 0.9
 
 
@@ -152,7 +152,7 @@ def test_a_run_that_diverges_says_so_even_in_its_last_step(tmp_path):
     chosen = dataclasses.replace(small_config(method="erm"), num_epochs=4)
     chosen.data.batch_size, chosen.optimizer = 1436, config.Optimizer(name="sgd", learning_rate=3e38)
     with pytest.raises(config.UsageError, match="training diverged in epoch"):
-        loop.train_and_evaluate(chosen, tmp_path)
+        classifier.train_and_evaluate(chosen, tmp_path)
 
 
 # --- devices
@@ -242,15 +242,14 @@ def test_devices_and_steps_mix_differently(digits):
 @pytest.mark.parametrize("batch_size", [4, 64, 360, 400])
 def test_evaluation_is_exact_for_any_batch_size(batch_size, digits):
     model, state, samples, _ = setup(digits, None)
-    split = digits.splits["test"]
+    program, split = classifier.build(small_config(), digits), digits.splits["test"]
     samples = samples._replace(inputs=split.inputs, labels=split.labels)
-    eval_step = parallel.eval_step(functools.partial(steps.eval_step, model=model, axis_name=parallel.AXIS))
-    measured = loop.evaluate(eval_step, state, samples, split, batch_size, name="test")
+    measured = loop.evaluate(program, state, samples, split, batch_size)
     images, labels = take(samples, np.arange(360))
     logits = np.asarray(model.apply({"params": state.params, "batch_stats": state.batch_stats}, images), np.float64)
     logp = logits - np.log(np.exp(logits).sum(1, keepdims=True))
-    assert measured["test_accuracy"] == pytest.approx(np.mean(logits.argmax(1) == labels), abs=1e-12)
-    assert measured["test_nll"] == pytest.approx(-np.mean(logp[np.arange(360), labels]), rel=1e-5)
+    assert measured["accuracy"] == pytest.approx(np.mean(logits.argmax(1) == labels), abs=1e-12)
+    assert measured["nll"] == pytest.approx(-np.mean(logp[np.arange(360), labels]), rel=1e-5)
 
 
 # --- objectives
@@ -473,7 +472,7 @@ def test_the_last_epochs_mix_nothing_where_asked(tmp_path):
     none = dataclasses.replace(small_config(method="mixup"), num_epochs=4)
     rows = {}
     for name, chosen in (("both", both), ("none", none)):
-        loop.train_and_evaluate(chosen, tmp_path / name)
+        classifier.train_and_evaluate(chosen, tmp_path / name)
         rows[name] = [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
     for epoch in range(2):
         assert rows["both"][epoch]["train_loss"] == rows["none"][epoch]["train_loss"]

@@ -174,7 +174,7 @@ def test_every_config_takes_a_step(name, mock_tfds):
     learning_rate = optimizers.schedule(chosen.optimizer, steps_per_epoch=10, num_epochs=chosen.num_epochs)
     optimizer = optimizers.build(chosen.optimizer, learning_rate)
     init = functools.partial(steps.init, model, optimizer)
-    shapes = jax.eval_shape(init, jnp.zeros((1, *split.shape)), jax.random.key(0))
+    shapes = jax.eval_shape(init, jax.random.key(0), jnp.zeros((1, *split.shape)))
     rng = np.random.default_rng(0)  # compiling a large model's own initialisation takes longer than its step
     fill = {jnp.dtype("float32"): lambda shape: rng.uniform(0, 0.03, shape), jnp.dtype("int32"): np.zeros}
     state = jax.tree.map(lambda leaf: jnp.asarray(fill[leaf.dtype](leaf.shape), leaf.dtype), shapes)

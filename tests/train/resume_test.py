@@ -11,7 +11,7 @@ from orbax import checkpoint
 import pytest
 
 from tests.train.conftest import run, small_config, start
-from train import checkpoints, config, loop, main, parallel, reporting
+from train import checkpoints, classifier, config, main, parallel, reporting
 
 FLAGS = (
     "--config.num_epochs=3",
@@ -80,7 +80,7 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path, programs):
 
 def test_a_run_stopped_between_a_row_and_its_checkpoint_has_each_row_once(tmp_path, monkeypatch):
     chosen = dataclasses.replace(small_config(method="erm"), checkpoint_steps=11)
-    loop.train_and_evaluate(chosen, tmp_path / "whole")
+    classifier.train_and_evaluate(chosen, tmp_path / "whole")
     save = checkpoints.Checkpoints.save
 
     def stop_at_the_end(self, state, metrics, means):
@@ -91,17 +91,17 @@ def test_a_run_stopped_between_a_row_and_its_checkpoint_has_each_row_once(tmp_pa
     with monkeypatch.context() as stopping:
         stopping.setattr(checkpoints.Checkpoints, "save", stop_at_the_end)
         with pytest.raises(KeyboardInterrupt):
-            loop.train_and_evaluate(chosen, tmp_path / "broken")
+            classifier.train_and_evaluate(chosen, tmp_path / "broken")
     assert len(rows(tmp_path / "broken")) == 2
-    loop.train_and_evaluate(chosen, tmp_path / "broken")
+    classifier.train_and_evaluate(chosen, tmp_path / "broken")
     assert rows(tmp_path / "broken") == rows(tmp_path / "whole")
 
 
 def test_a_run_that_is_done_says_its_result_again(tmp_path, capsys):
-    first = loop.train_and_evaluate(small_config(method="erm"), tmp_path / "run")
+    first = classifier.train_and_evaluate(small_config(method="erm"), tmp_path / "run")
     before = (tmp_path / "run" / "metrics.jsonl").read_text()
     table = capsys.readouterr().out.splitlines()[-5:]
-    again = loop.train_and_evaluate(small_config(method="erm"), tmp_path / "run")
+    again = classifier.train_and_evaluate(small_config(method="erm"), tmp_path / "run")
     jax.tree.map(np.testing.assert_array_equal, again, first)
     assert (tmp_path / "run" / "metrics.jsonl").read_text() == before
     assert capsys.readouterr().out.splitlines()[-5:] == table
@@ -163,7 +163,7 @@ def test_metrics_after_the_last_checkpoint_and_torn_lines_are_dropped(tmp_path):
     lines = [json.dumps({"epoch": epoch, "step": 10 * epoch}) for epoch in (1, 2, 3)]
     path = tmp_path / "metrics.jsonl"
     path.write_text("\n".join(lines) + '\n{"epoch": 4, "st')
-    report = reporting.Report(tmp_path, config.Config(), step=25, total_steps=100, leads=True)
+    report = reporting.Report(tmp_path, "title", classifier.DISPLAY, step=25, total_steps=100, leads=True)
     assert [row["epoch"] for row in report.rows] == [1, 2]
     assert path.read_text() == "\n".join(lines[:2]) + "\n"
 

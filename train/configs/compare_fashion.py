@@ -76,8 +76,8 @@ def get_comparison() -> Comparison:
             Claim(KMIXUP, "is more robust than Mixup", "corrupted_accuracy", tuple(kmixup), "mixup"),
             Claim(HMIX, "surpass Mixup", "accuracy", (*hmix, "gmix"), "mixup"),
             Claim(HMIX, "surpass CutMix", "accuracy", (*hmix, "gmix"), "cutmix"),
-            Claim(MULTIMIX, "improve over other mixup methods", "accuracy", tuple(multimix), "mixup"),
-            Claim(MULTIMIX, "cluster classes more tightly", "alignment", tuple(multimix), "mixup"),
-            Claim(MULTIMIX, "spread embeddings more uniformly", "uniformity", tuple(multimix), "mixup"),
+            Claim(MULTIMIX, "improves over other mixup methods", "accuracy", tuple(multimix), "mixup"),
+            Claim(MULTIMIX, "clusters classes more tightly", "alignment", tuple(multimix), "mixup"),
+            Claim(MULTIMIX, "spreads embeddings more uniformly", "uniformity", tuple(multimix), "mixup"),
         ),
     )

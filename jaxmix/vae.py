@@ -1,0 +1,252 @@
+"""A convolutional VAE in Flax for images of any size, trained to match its prior by MMD, KL divergence, or both.
+
+Not imported by `jaxmix` itself: `pip install -e '.[vae]'` and `from jaxmix import vae`.
+"""
+
+from collections.abc import Sequence
+import itertools
+from typing import Literal, NamedTuple
+
+from flax import linen as nn
+import jax
+from jax import Array
+import jax.numpy as jnp
+from jaxtyping import Float, PRNGKeyArray
+
+from jaxmix import checks
+
+Kernel = Literal["gaussian", "inverse_multiquadric"]
+
+
+class Outputs(NamedTuple):
+    """What a VAE makes of a batch.
+
+    Attributes:
+      images: the mean of the likelihood at the sampled latents, in [0, 1], [n, h, w, c].
+      latents: a sample of the posterior, [n, d].
+      mean: of the posterior, [n, d].
+      log_variance: of the posterior, [n, d].
+    """
+
+    images: Float[Array, "n h w c"]
+    latents: Float[Array, "n d"]
+    mean: Float[Array, "n d"]
+    log_variance: Float[Array, "n d"]
+
+
+class Terms(NamedTuple):
+    """The terms of the loss, before their weights.
+
+    Attributes:
+      reconstruction: squared error, summed over an image's pixels and averaged over images.
+      mmd: squared maximum mean discrepancy between the latents and the prior; may be negative.
+      kl: divergence of the posterior from the prior in nats, averaged over images.
+    """
+
+    reconstruction: Float[Array, ""]
+    mmd: Float[Array, ""]
+    kl: Float[Array, ""]
+
+
+class VAE(nn.Module):
+    """Convolutions that halve the image, normal latents, and the same way back by resizing and convolutions.
+
+    Attributes:
+      image_shape: (h, w, c), each side at least 8.
+      latent_size: d.
+      widths: channels after each halving.
+
+    Example:
+      >>> model = vae.VAE(image_shape=(28, 28, 1), latent_size=16, widths=(8, 16))
+      >>> images = jnp.zeros((4, 28, 28, 1))
+      >>> variables = model.init(jax.random.key(0), images, jax.random.key(1))
+      >>> mean, log_variance = model.apply(variables, images, method="encode")
+      >>> model.apply(variables, mean, method="decode").shape
+      (4, 28, 28, 1)
+    """
+
+    image_shape: tuple[int, int, int]
+    latent_size: int = 64
+    widths: Sequence[int] = (64, 128, 256)
+
+    def setup(self):
+        """Names the layers."""
+        height, width, channels = self.image_shape
+        if min(height, width) < 8 or channels < 1:
+            raise ValueError(f"image_shape={self.image_shape}: give (h, w, c) with sides of at least 8")
+        if self.latent_size < 1 or not self.widths or min(self.widths) < 1:
+            raise ValueError(
+                f"latent_size={self.latent_size}, widths={tuple(self.widths)}: give at least one, of at least 1 each"
+            )
+        halved = itertools.accumulate(
+            self.widths, lambda size, _: tuple(-(-side // 2) for side in size), initial=(height, width)
+        )
+        self.sizes = tuple(halved)
+        self.downs = [nn.Conv(width, (4, 4), 2) for width in self.widths]
+        self.down_norms = [_norm(width) for width in self.widths]
+        self.mean = nn.Dense(self.latent_size)
+        self.log_variance = nn.Dense(self.latent_size, bias_init=nn.initializers.constant(-4.0))  # codes before noise
+        self.start = nn.Dense(self.sizes[-1][0] * self.sizes[-1][1] * self.widths[-1])
+        ups = (*self.widths[-2::-1], self.widths[0])
+        self.ups = [nn.Conv(width, (3, 3)) for width in ups]
+        self.up_norms = [_norm(width) for width in ups]
+        self.head = nn.Conv(channels, (3, 3))
+
+    def encode(self, images: Float[Array, "n h w c"]) -> tuple[Float[Array, "n d"], Float[Array, "n d"]]:
+        """Mean and log-variance of the posterior.
+
+        Args:
+          images: floats in [0, 1], [n, *image_shape].
+
+        Returns:
+          Mean and log-variance [n, d].
+
+        Raises:
+          ValueError: if images are not of the model's shape.
+          TypeError: if images are not floats.
+        """
+        checks.floats("images", images)
+        if images.shape[1:] != tuple(self.image_shape):
+            raise ValueError(f"images have shape {images.shape}, and this VAE takes [n, *{tuple(self.image_shape)}]")
+        maps = 2 * images.astype(jnp.float32) - 1
+        for conv, norm in zip(self.downs, self.down_norms, strict=True):
+            maps = nn.silu(norm(conv(maps)))
+        flat = maps.reshape(len(maps), -1)
+        return self.mean(flat), jnp.clip(self.log_variance(flat), -10, 10)
+
+    def decode(self, latents: Float[Array, "n d"]) -> Float[Array, "n h w c"]:
+        """Mean of the likelihood.
+
+        Args:
+          latents: [n, d].
+
+        Returns:
+          Images in [0, 1], [n, *image_shape].
+        """
+        maps = self.start(latents).reshape(len(latents), *self.sizes[-1], self.widths[-1])
+        for conv, norm, size in zip(self.ups, self.up_norms, self.sizes[-2::-1], strict=True):
+            maps = jax.image.resize(maps, (len(maps), *size, maps.shape[-1]), "bilinear")
+            maps = nn.silu(norm(conv(maps)))
+        return nn.sigmoid(self.head(maps))
+
+    def __call__(self, images: Float[Array, "n h w c"], rng: PRNGKeyArray) -> Outputs:
+        """Encodes, samples and decodes.
+
+        Args:
+          images: floats in [0, 1], [n, *image_shape].
+          rng: a JAX key, of the sample.
+
+        Returns:
+          What the loss is computed from.
+        """
+        mean, log_variance = self.encode(images)
+        latents = mean + jnp.exp(log_variance / 2) * jax.random.normal(rng, mean.shape)
+        return Outputs(self.decode(latents), latents, mean, log_variance)
+
+
+def vae_loss(
+    images: Float[Array, "n h w c"],
+    outputs: Outputs,
+    rng: PRNGKeyArray,
+    *,
+    mmd_weight: float = 100.0,
+    kl_weight: float = 0.0,
+    kernel: Kernel = "gaussian",
+) -> tuple[Float[Array, ""], Terms]:
+    r"""Returns the loss of a VAE, and its terms.
+
+    .. math:: L = \|x - \hat x\|^2 + \gamma\, \mathrm{MMD}^2(q(z), N(0, I)) + \beta\, \mathrm{KL}(q(z|x), N(0, I))
+
+    By default the MMD alone holds latents to their prior: it asks that of all of them together,
+    and not of each, so that they stay informative. Where gamma is too large for the images, noise
+    is what fits the prior soonest, and the error stays large: see that both terms fall.
+
+    Args:
+      images: what was encoded, floats in [0, 1], [n, h, w, c].
+      outputs: what the VAE made of them; n at least 2.
+      rng: a JAX key, of the prior's sample.
+      mmd_weight: of the MMD.
+      kl_weight: of the KL divergence.
+      kernel: of the MMD, "gaussian" or "inverse_multiquadric".
+
+    Returns:
+      The loss, and its terms by name before their weights.
+
+    Raises:
+      ValueError: if shapes do not match, a weight is negative, the kernel is not known, or n is 1.
+
+    Example:
+      >>> images, zeros = jnp.zeros((2, 8, 8, 1)), jnp.zeros((2, 3))
+      >>> outputs = vae.Outputs(images + 0.5, zeros, zeros, zeros)
+      >>> loss, terms = vae.vae_loss(images, outputs, jax.random.key(0))
+      >>> terms.reconstruction.item(), terms.kl.item()
+      (16.0, 0.0)
+
+    References:
+      Zhao et al., `InfoVAE: Balancing Learning and Inference in Variational Autoencoders
+      <https://arxiv.org/abs/1706.02262>`_, 2019
+    """
+    checks.non_negative("mmd_weight", mmd_weight)
+    checks.non_negative("kl_weight", kl_weight)
+    if images.shape != outputs.images.shape:
+        raise ValueError(f"images have shape {images.shape}, but the VAE returned {outputs.images.shape}")
+    errors = (images.astype(jnp.float32) - outputs.images) ** 2
+    divergence = outputs.mean**2 + jnp.exp(outputs.log_variance) - 1 - outputs.log_variance
+    prior = jax.random.normal(rng, outputs.latents.shape)
+    terms = Terms(
+        reconstruction=jnp.mean(jnp.sum(errors, axis=(1, 2, 3))),
+        mmd=squared_mmd(outputs.latents, prior, kernel=kernel),
+        kl=0.5 * jnp.mean(jnp.sum(divergence, axis=1)),
+    )
+    return terms.reconstruction + mmd_weight * terms.mmd + kl_weight * terms.kl, terms
+
+
+def squared_mmd(x: Float[Array, "n d"], y: Float[Array, "m d"], *, kernel: Kernel = "gaussian") -> Float[Array, ""]:
+    r"""Returns the unbiased estimate of the squared maximum mean discrepancy of two samples.
+
+    .. math:: \mathrm{MMD}^2 = \mathbb{E} k(x, x') + \mathbb{E} k(y, y') - 2\, \mathbb{E} k(x, y)
+
+    with :math:`k(x, y) = \exp(-\|x - y\|^2 / 2d)` or :math:`2d / (2d + \|x - y\|^2)`. 2d is the mean
+    squared distance of two samples of N(0, I), at which a kernel can tell it from others.
+
+    Args:
+      x: samples [n, d], n at least 2.
+      y: samples [m, d], m at least 2.
+      kernel: "gaussian" or "inverse_multiquadric".
+
+    Returns:
+      The estimate in float32; 0 on average where both have one law, hence at times negative.
+
+    Raises:
+      ValueError: if shapes do not match, there are fewer than two samples, or the kernel is not known.
+
+    Example:
+      >>> vae.squared_mmd(jnp.zeros((2, 1)), jnp.zeros((3, 1))).item()
+      0.0
+
+    References:
+      Gretton et al., `A Kernel Two-Sample Test <https://jmlr.org/papers/v13/gretton12a.html>`_, 2012
+    """
+    if jnp.ndim(x) != 2 or jnp.ndim(y) != 2 or x.shape[1] != y.shape[1] or min(len(x), len(y)) < 2:
+        raise ValueError(f"samples must be [n, d] and [m, d], n and m at least 2, got {x.shape} and {y.shape}")
+    if kernel not in ("gaussian", "inverse_multiquadric"):
+        raise ValueError(f"unknown kernel {kernel!r}: take one of gaussian, inverse_multiquadric")
+    scale = 2 * x.shape[1]
+
+    def similarities(a: Array, b: Array) -> Array:
+        squares = jnp.sum(a**2, axis=1)[:, None] + jnp.sum(b**2, axis=1)[None]
+        distances = jnp.maximum(squares - 2 * jnp.matmul(a, b.T, precision="highest"), 0)
+        return jnp.exp(-distances / scale) if kernel == "gaussian" else scale / (scale + distances)
+
+    def of_others(a: Array) -> Array:
+        """The mean over pairs of two different samples."""
+        pairs = similarities(a, a)
+        return (jnp.sum(pairs) - jnp.trace(pairs)) / (len(a) * (len(a) - 1))
+
+    x, y = x.astype(jnp.float32), y.astype(jnp.float32)
+    return of_others(x) + of_others(y) - 2 * jnp.mean(similarities(x, y))
+
+
+def _norm(width: int) -> nn.Module:
+    """Of groups, so that a sample does not depend on its batch, nor on whether it is trained."""
+    return nn.GroupNorm(num_groups=next(groups for groups in (8, 4, 2, 1) if width % groups == 0))
