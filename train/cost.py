@@ -42,7 +42,8 @@ def step_ratios(configs: Mapping[str, Config], dataset: data.Dataset, num_rounds
     """
     samples = parallel.place(steps.Samples(*dataset.splits["train"].resident, dataset.mean, dataset.std))
     runs = {name: _stepper(config, dataset, samples) for name, config in configs.items()}
-    times = seconds(runs, num_rounds)
+    with parallel.compiled_anew():
+        times = seconds(runs, num_rounds)
     base = times[next(iter(times))]
     return {name: quartiles(values / base) for name, values in times.items()}
 

@@ -1,6 +1,7 @@
 """The devices and processes: the only pmap, and how state and data are placed for it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+import contextlib
 import os
 import pathlib
 import time
@@ -8,6 +9,7 @@ from typing import Any, TypeVar
 
 import jax
 from jax.experimental import multihost_utils
+from jax.experimental.compilation_cache import compilation_cache
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 import numpy as np
 
@@ -49,6 +51,20 @@ def keep_programs(folder: pathlib.Path) -> None:
     """Keeps compiled programs in a folder, for further runs of the same ones."""
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+
+@contextlib.contextmanager
+def compiled_anew() -> Iterator[None]:
+    """Takes no kept program: one may have been compiled for other cores, and be slower or faster for that."""
+    config: Any = jax.config
+    folder = config.jax_compilation_cache_dir
+    config.update("jax_compilation_cache_dir", None)
+    compilation_cache.reset_cache()
+    try:
+        yield
+    finally:
+        config.update("jax_compilation_cache_dir", folder)
+        compilation_cache.reset_cache()
 
 
 def new_folder(name: str) -> pathlib.Path:

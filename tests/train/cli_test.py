@@ -148,6 +148,6 @@ def test_flags_override_the_config_file():
 def test_every_config_says_how_it_is_run_and_what_came_out():
     for path in cli.CONFIGS.glob("*.py"):
         text = path.read_text()
-        assert re.search(r"Command: python -m train\.(main|compare)", text), path
+        assert re.search(r"Command: python -m train\.(main|compare|vae)", text), path
         assert re.search(r"Hardware: \S", text), path
         assert re.search(r"Result: (not yet run|.*\d|in the README)", text), path

@@ -121,7 +121,6 @@ def test_tensorboard_events_say_what_metrics_jsonl_says(tmp_path):
     "mix",
     [
         {"method": "cutmix", "probability": 0.9},
-        {"method": "kmixup", "probability": 0.9},
         {"method": "kmixup", "space": "embeddings"},
         {"method": "multimix", "space": "logits", "alpha_range": (0.5, 2.0), "clean_weight": 0.5},
         {"method": "dense_multimix", "num_mixed": 200},
