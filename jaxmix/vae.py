@@ -191,14 +191,30 @@ def vae_loss(
     if images.shape != outputs.images.shape:
         raise ValueError(f"images have shape {images.shape}, but the VAE returned {outputs.images.shape}")
     errors = (images.astype(jnp.float32) - outputs.images) ** 2
-    divergence = outputs.mean**2 + jnp.exp(outputs.log_variance) - 1 - outputs.log_variance
     prior = jax.random.normal(rng, outputs.latents.shape)
     terms = Terms(
         reconstruction=jnp.mean(jnp.sum(errors, axis=(1, 2, 3))),
         mmd=squared_mmd(outputs.latents, prior, kernel=kernel),
-        kl=0.5 * jnp.mean(jnp.sum(divergence, axis=1)),
+        kl=jnp.mean(kl_divergence(outputs.mean, outputs.log_variance)),
     )
     return terms.reconstruction + mmd_weight * terms.mmd + kl_weight * terms.kl, terms
+
+
+def kl_divergence(mean: Float[Array, "n d"], log_variance: Float[Array, "n d"]) -> Float[Array, " n"]:
+    """Returns the KL divergence of normal distributions with independent coordinates from N(0, I), in nats.
+
+    Args:
+      mean: [n, d].
+      log_variance: [n, d].
+
+    Returns:
+      One number for each distribution, [n].
+
+    Example:
+      >>> vae.kl_divergence(jnp.array([[1.0, 0.0]]), jnp.zeros((1, 2))).tolist()
+      [0.5]
+    """
+    return 0.5 * jnp.sum(mean**2 + jnp.exp(log_variance) - 1 - log_variance, axis=1)
 
 
 def squared_mmd(x: Float[Array, "n d"], y: Float[Array, "m d"], *, kernel: Kernel = "gaussian") -> Float[Array, ""]:

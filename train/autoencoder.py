@@ -10,16 +10,27 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxmix import vae
-from train import augmentation, checkpoints, checks, data, figures, loop, optimizers, parallel, steps
+from train import augmentation, checkpoints, checks, data, loop, objectives, optimizers, parallel, steps
 from train import config as config_lib
 from train.config import UsageError, VaeConfig
 from train.data import Dataset
+from train.figures import Line, Panel
 from train.objectives import Codec
 from train.reporting import Column, Display
 
 DISPLAY = Display(
     columns=(Column("reconstruction", "squared error per image", ".3f"), Column("kl", "KL (nats)", ".1f")),
-    draw_curves=figures.draw_vae_curves,
+    training=(Column("mmd", "MMD", ".4f"),),
+    panels=(
+        Panel(
+            "squared error per image",
+            (
+                Line("train_reconstruction", "training, sampled latents"),
+                Line("{split}_reconstruction", "{split}, mean latents"),
+            ),
+        ),
+        Panel("distance to the prior", (Line("train_mmd", "squared MMD of a training batch's latents"),)),
+    ),
 )
 
 
@@ -45,7 +56,10 @@ def build(config: VaeConfig, dataset: Dataset) -> loop.Program:
     _check(config, dataset)
     split = dataset.splits["train"]
     augment = augmentation.build(config.data.augmentation, split.shape, cropped=split.resident[0] is None)
-    model, learning_rate = _model(config, dataset), _learning_rate(config, dataset)
+    model = _model(config, split.shape)
+    learning_rate = optimizers.schedule(
+        config.optimizer, steps_per_epoch=len(split) // config.data.batch_size, num_epochs=config.num_epochs
+    )
     step = functools.partial(
         steps.train_step,
         model=model,
@@ -57,7 +71,7 @@ def build(config: VaeConfig, dataset: Dataset) -> loop.Program:
     )
     train_step = parallel.train_step(step)
     return loop.Program(
-        init=functools.partial(init, config, dataset),
+        init=functools.partial(init, config, split.shape),
         train_step=lambda epoch: train_step,
         eval_step=parallel.eval_step(functools.partial(eval_step, model=model, axis_name=parallel.AXIS)),
         measures=lambda sums: {
@@ -69,17 +83,16 @@ def build(config: VaeConfig, dataset: Dataset) -> loop.Program:
         first_inputs=functools.partial(
             steps.first_inputs,
             augment=augment,
-            mix=lambda batch, labels, rng: (batch, labels),
+            mix=objectives.identity,
             num_classes=dataset.num_classes,
         ),
     )
 
 
-def init(config: VaeConfig, dataset: Dataset, rng: Array) -> steps.TrainState:
-    """The state before the first step."""
-    optimizer = optimizers.build(config.optimizer, _learning_rate(config, dataset))
-    sample = jnp.zeros((1, *dataset.splits["train"].shape), jnp.float32)
-    return steps.init(_model(config, dataset), optimizer, rng, sample, rng)
+def init(config: VaeConfig, shape: tuple[int, ...], rng: Array) -> steps.TrainState:
+    """The state before the first step, for images of a shape."""
+    optimizer = optimizers.build(config.optimizer, lambda step: 0.0)  # of any learning rate: its state is the same
+    return steps.init(_model(config, shape), optimizer, rng, jnp.zeros((1, *shape), jnp.float32), rng)
 
 
 def objective(
@@ -96,14 +109,7 @@ def objective(
     """The loss of a VAE, of normalised inputs, and its terms to log."""
     images = batch * std + mean
     sample_rng, prior_rng = jax.random.split(rng)
-    loss, terms = vae.vae_loss(
-        images,
-        model(images, sample_rng),
-        prior_rng,
-        mmd_weight=config.mmd_weight,
-        kl_weight=config.kl_weight,
-        kernel=config.kernel,  # type: ignore[arg-type]
-    )
+    loss, terms = _loss(config, images, model(images, sample_rng), prior_rng)
     return loss, {"loss": loss, **terms._asdict()}
 
 
@@ -121,38 +127,34 @@ def eval_step(
     apply: Any = functools.partial(model.apply, {"params": state.params})
     mean, log_variance = apply(images, method="encode")
     errors = jnp.sum((apply(mean, method="decode") - images) ** 2, axis=(1, 2, 3))
-    divergences = 0.5 * jnp.sum(mean**2 + jnp.exp(log_variance) - 1 - log_variance, axis=1)
+    divergences = vae.kl_divergence(mean, log_variance)
     sums = Sums(jnp.sum(weights), jnp.sum(weights * errors), jnp.sum(weights * divergences))
     return jax.lax.psum(sums, axis_name)
 
 
-def load(folder: pathlib.Path) -> tuple[VaeConfig, Dataset, Codec]:
+def load(folder: pathlib.Path, shape: tuple[int, ...]) -> Codec:
     """Restores the newest checkpoint of a run of train.vae.
 
     Args:
       folder: the run folder.
+      shape: of its images.
 
     Returns:
-      The run's configuration, its data, and its encoder and decoder of images in [0, 1], with
-      their parameters bound: posterior means, likelihood means.
+      Its encoder and decoder of images in [0, 1], with their parameters bound: posterior means,
+      likelihood means.
 
     Raises:
       UsageError: if there is no such run or no checkpoint.
     """
     config = config_lib.read(folder / "config.json", VaeConfig)
-    dataset = data.load(config.data, seed=config.seed)
-    like = parallel.place(jax.jit(functools.partial(init, config, dataset))(jax.random.key(0)))
+    like = parallel.place(jax.jit(functools.partial(init, config, shape))(jax.random.key(0)))
     saved = checkpoints.Checkpoints(folder / "checkpoints")
     restored = saved.restore(like)
     saved.close()
     if restored is None:
         raise UsageError(f"{folder} has no checkpoint yet")
-    apply: Any = functools.partial(_model(config, dataset).apply, {"params": jax.device_get(restored.params)})
-    return (
-        config,
-        dataset,
-        Codec(lambda images: apply(images, method="encode")[0], lambda latents: apply(latents, method="decode")),
-    )
+    apply: Any = functools.partial(_model(config, shape).apply, {"params": jax.device_get(restored.params)})
+    return Codec(lambda images: apply(images, method="encode")[0], lambda latents: apply(latents, method="decode"))
 
 
 def for_classifier(folder: str, config: config_lib.Data, dataset: Dataset) -> Codec:
@@ -170,14 +172,14 @@ def for_classifier(folder: str, config: config_lib.Data, dataset: Dataset) -> Co
     remedy = f"train one by python -m train.vae --config.data.name={config.name} --workdir={folder or 'FOLDER'}"
     if not folder or not (path / "config.json").exists():
         raise UsageError(f"mix.vae={folder!r} is no run folder of train.vae: {remedy}")
-    found, images, vae = load(path)
-    shapes = [data.splits["train"].shape for data in (images, dataset)]
-    if found.data.name != config.name or shapes[0] != shapes[1]:
+    found = config_lib.read(path / "config.json", VaeConfig).data
+    if (found.name, found.image_size) != (config.name, config.image_size):
         raise UsageError(
-            f"mix.vae={folder} is of {found.data.name} {shapes[0]}, and this run of {config.name} {shapes[1]}: {remedy}"
+            f"mix.vae={folder} is of {found.name}, image_size={found.image_size}, and this run of {config.name}, "
+            f"image_size={config.image_size}: {remedy}"
         )
-    mean, std = dataset.mean, dataset.std
-    return Codec(lambda x: vae.encode(x * std + mean), lambda z: (vae.decode(z) - mean) / std)
+    trained, mean, std = load(path, dataset.splits["train"].shape), dataset.mean, dataset.std
+    return Codec(lambda x: trained.encode(x * std + mean), lambda z: (trained.decode(z) - mean) / std)
 
 
 def _check(config: VaeConfig, dataset: Dataset) -> None:
@@ -188,22 +190,19 @@ def _check(config: VaeConfig, dataset: Dataset) -> None:
         raise UsageError(f"a VAE takes images with sides of at least 8, not samples of shape {shape}")
     if size < 2 * jax.device_count():
         raise UsageError(f"data.batch_size={size}: take at least two samples for each device")
-    if config.vae.mmd_weight < 0 or config.vae.kl_weight < 0:
-        raise UsageError("vae.mmd_weight and vae.kl_weight must be at least 0")
     if config.judge_epochs < 0:
         raise UsageError(f"judge_epochs must be at least 0, got {config.judge_epochs}")
-    config_lib.known("kernel", config.vae.kernel, ["gaussian", "inverse_multiquadric"])
+    images, latents = jnp.zeros((2, *shape)), jnp.zeros((2, 1))
+    outputs = vae.Outputs(images, latents, latents, latents)
+    loss = functools.partial(_loss, config.vae)
+    checks.fits(loss, images, outputs, jax.random.key(0), what="config.vae")
 
 
-def _model(config: VaeConfig, dataset: Dataset) -> vae.VAE:
-    return _of_shape(config, dataset.splits["train"].shape)
+def _loss(config: config_lib.Autoencoder, images: Array, outputs: vae.Outputs, rng: Array) -> tuple[Array, vae.Terms]:
+    weights: dict[str, Any] = {name: getattr(config, name) for name in ("mmd_weight", "kl_weight", "kernel")}
+    return vae.vae_loss(images, outputs, rng, **weights)
 
 
-def _of_shape(config: VaeConfig, shape: tuple[int, ...]) -> vae.VAE:
+def _model(config: VaeConfig, shape: tuple[int, ...]) -> vae.VAE:
     height, width, channels = shape
     return vae.VAE((height, width, channels), config.vae.latent_size, tuple(config.vae.widths))
-
-
-def _learning_rate(config: VaeConfig, dataset: Dataset):
-    steps_per_epoch = len(dataset.splits["train"]) // config.data.batch_size
-    return optimizers.schedule(config.optimizer, steps_per_epoch=steps_per_epoch, num_epochs=config.num_epochs)

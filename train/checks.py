@@ -22,10 +22,10 @@ def check(config: Config, dataset: Dataset, *, devices: int, vae: objectives.Cod
       vae: what is mixed with, where that is configured.
     """
     mix = config.mix
+    _check_mix(mix)
     check_run(config, dataset, devices=devices, k=mix.k if mix.matches else 1)
     if not 0 <= mix.clean_epochs < config.num_epochs:
         raise UsageError(f"mix.clean_epochs={mix.clean_epochs}: take from 0 to {config.num_epochs - 1}, or method=erm")
-    _check_mix(mix)
     if mix.method == "dense_multimix" and config.model.name == "vit" and not mix.clean_weight:
         raise UsageError(
             "mix.method=dense_multimix hardly trains a vit's class token, which is one position of many: "

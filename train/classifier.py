@@ -9,10 +9,16 @@ import jax.numpy as jnp
 import optax
 
 from jaxmix.evaluation import calibration
-from train import augmentation, autoencoder, checks, figures, loop, models, objectives, optimizers, parallel, steps
+from train import augmentation, autoencoder, checks, loop, models, objectives, optimizers, parallel, steps
 from train.config import Config
 from train.data import Dataset
+from train.figures import Line, Panel
 from train.reporting import Column, Display
+
+
+def _error(accuracy: float) -> float:
+    return 100 * (1 - accuracy)
+
 
 DISPLAY = Display(
     columns=(
@@ -20,7 +26,20 @@ DISPLAY = Display(
         Column("nll", "NLL", ".4f"),
         Column("ece", "ECE", ".4f"),
     ),
-    draw_curves=figures.draw_curves,
+    training=(Column("clean_accuracy", "clean accuracy", ".2%"),),
+    panels=(
+        Panel(
+            "cross-entropy (nats)",
+            (Line("train_loss", "training, mixed labels"), Line("{split}_nll", "{split}, true labels")),
+        ),
+        Panel(
+            "error (%)",
+            (
+                Line("train_clean_accuracy", "training, not mixed", _error),
+                Line("{split}_accuracy", "{split}", _error),
+            ),
+        ),
+    ),
 )
 
 

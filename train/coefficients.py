@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from train.config import UsageError
+from train.program import program
 
 if TYPE_CHECKING:
     from jaxmix.types import MaskFn
@@ -134,21 +135,17 @@ def make(folder: pathlib.Path) -> None:
         raise UsageError(f"--out={folder}: {error.strerror}, give a folder to write to") from None
 
 
-def main(argv: Sequence[str]) -> int:
-    """Runs the program, and returns its exit code: 0, or 2 for a mistake in the arguments."""
-    try:
-        flags = parse(argv)
-        make(flags.out)
-    except UsageError as error:
-        print(f"train.coefficients: {error}", file=sys.stderr)
-        return 2
+@program("train.coefficients")
+def main(argv: Sequence[str]) -> None:
+    """Runs the program."""
+    flags = parse(argv)
+    make(flags.out)
     estimates = estimate(flags.size, flags.alpha, flags.form, flags.num_draws)
     title = f"how strongly mixing ties the pixels of {flags.size} x {flags.size} to the central one"
     draw(estimates, f"{title} ({flags.form} form, alpha = {flags.alpha:g})", flags.out / "profiles.png")
     write(estimates, flags.out / "profiles.csv")
     for name in ("profiles.png", "profiles.csv"):
         print(flags.out / name)
-    return 0
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from train import comparison as comparison_lib
 from train.comparison import Comparison, Run
 from train.config import UsageError
+from train.program import program
 
 if TYPE_CHECKING:
     from train.reporting import Row
@@ -174,24 +175,20 @@ def parse(argv: Sequence[str]) -> tuple[Any, Comparison | None]:
     return flags, comparison_lib.placed(comparison, **places)
 
 
-def main(argv: Sequence[str]) -> int:
-    """Runs the program, and returns its exit code: 0, or 2 for a mistake in the arguments."""
-    try:
-        flags, comparison = parse(argv)
-        from train import comparison_report, parallel  # after --help and usage errors, which need no JAX
+@program("train.compare")
+def main(argv: Sequence[str]) -> None:
+    """Runs the program."""
+    flags, comparison = parse(argv)
+    from train import comparison_report, parallel  # after --help and usage errors, which need no JAX
 
-        if comparison is None:
-            comparison_report.update_readme()
-            return 0
-        parallel.keep_programs(flags.workdir / "programs")
-        results = compare(comparison, flags.workdir)
-        comparison_report.write(
-            results, comparison, f"--config={os.path.relpath(flags.config)}", flags.workdir, flags.results
-        )
-    except UsageError as error:
-        print(f"train.compare: {error}", file=sys.stderr)
-        return 2
-    return 0
+    if comparison is None:
+        comparison_report.update_readme()
+        return
+    parallel.keep_programs(flags.workdir / "programs")
+    results = compare(comparison, flags.workdir)
+    comparison_report.write(
+        results, comparison, f"--config={os.path.relpath(flags.config)}", flags.workdir, flags.results
+    )
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from train.config import UsageError, known
 from train.measures import RESCALINGS
+from train.program import program
 
 if TYPE_CHECKING:
     from train.predictor import Predictor
@@ -194,18 +195,14 @@ def parse(argv: Sequence[str]) -> tuple[pathlib.Path, pathlib.Path, Options]:
     return run, (out or run / name).expanduser(), Options(**values)
 
 
-def main(argv: Sequence[str]) -> int:
-    """Runs the program, and returns its exit code: 0, or 2 for a mistake in the arguments."""
-    try:
-        run, out, options = parse(argv)
-        from train import evaluation_report  # after --help and usage errors, which need no JAX
+@program("train.evaluate")
+def main(argv: Sequence[str]) -> None:
+    """Runs the program."""
+    run, out, options = parse(argv)
+    from train import evaluation_report  # after --help and usage errors, which need no JAX
 
-        sections = evaluate(run, options)
-        evaluation_report.write(out, run, sections, f"python -m train.evaluate {shlex.join(argv)}")
-    except UsageError as error:
-        print(f"train.evaluate: {error}", file=sys.stderr)
-        return 2
-    return 0
+    sections = evaluate(run, options)
+    evaluation_report.write(out, run, sections, f"python -m train.evaluate {shlex.join(argv)}")
 
 
 if __name__ == "__main__":

@@ -1,71 +1,51 @@
 """The figures that a run leaves."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import io
 import pathlib
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 ORANGE, BLUE = "#D55E00", "#0072B2"
 
 
-def draw_curves(rows: Sequence[Mapping[str, Any]], watched: str, title: str, path: pathlib.Path) -> None:
-    """Loss and error by epoch."""
-    drawn = figure(9, 3.6)
-    drawn.suptitle(title, fontsize=10)
-    epochs = [row["epoch"] for row in rows]
-    losses, errors = drawn.subplots(1, 2)
-    losses.plot(epochs, [row["train_loss"] for row in rows], color=BLUE, label="training, mixed labels")
-    losses.plot(
-        epochs, [row[f"{watched}_nll"] for row in rows], color=ORANGE, linestyle="--", label=f"{watched}, true labels"
-    )
-    losses.set(ylabel="cross-entropy (nats)", ylim=(0, None))
-    losses.legend(frameon=False)
-    for key, color, style, label in (
-        ("train_clean_accuracy", BLUE, "-", "training, not mixed"),
-        (f"{watched}_accuracy", ORANGE, "--", watched),
-    ):
-        if points := [(row["epoch"], 100 * (1 - row[key])) for row in rows if key in row]:
-            errors.plot(*zip(*points, strict=True), color=color, linestyle=style, label=label)
-    errors.set(ylabel="error (%)", ylim=(0, None))
-    errors.legend(frameon=False)
-    _finish(losses, errors)
-    drawn.savefig(path, dpi=120)
+class Line(NamedTuple):
+    """A metric by epoch: of the watched split where its key has a place for that, else of training."""
+
+    key: str
+    label: str
+    shown: Callable[[float], float] = float
 
 
-def draw_vae_curves(rows: Sequence[Mapping[str, Any]], watched: str, title: str, path: pathlib.Path) -> None:
-    """The terms of a VAE's loss by epoch."""
-    drawn = figure(9, 3.6)
-    drawn.suptitle(title, fontsize=10)
-    epochs = [row["epoch"] for row in rows]
-    errors, divergences = drawn.subplots(1, 2)
-    errors.plot(epochs, [row["train_reconstruction"] for row in rows], color=BLUE, label="training, sampled latents")
-    errors.plot(
-        epochs,
-        [row[f"{watched}_reconstruction"] for row in rows],
-        color=ORANGE,
-        linestyle="--",
-        label=f"{watched}, mean latents",
-    )
-    errors.set(ylabel="squared error per image", ylim=(0, None))
-    errors.legend(frameon=False)
-    divergences.plot(epochs, [row["train_mmd"] for row in rows], color=BLUE)
-    divergences.axhline(0, color="0.6", linewidth=0.8)
-    divergences.set(ylabel="squared MMD of latents to their prior")
-    _finish(errors, divergences)
-    drawn.savefig(path, dpi=120)
+class Panel(NamedTuple):
+    """Lines in one picture, of those metrics that a run has."""
+
+    ylabel: str
+    lines: Sequence[Line]
 
 
-def _finish(*cells: Any) -> None:
-    """The axes of epochs."""
+def draw_curves(
+    rows: Sequence[Mapping[str, Any]], panels: Sequence[Panel], watched: str, title: str, path: pathlib.Path
+) -> None:
+    """Metrics by epoch, panels beside one another."""
     from matplotlib.ticker import MaxNLocator
 
-    for axes in cells:
-        axes.set_xlabel("epoch")
+    drawn = figure(4.5 * len(panels), 3.6)
+    drawn.suptitle(title, fontsize=10)
+    for axes, panel in zip(drawn.subplots(1, len(panels)), panels, strict=True):
+        for line in panel.lines:
+            key = line.key.format(split=watched)
+            style = {"color": BLUE} if key == line.key else {"color": ORANGE, "linestyle": "--"}
+            if points := [(row["epoch"], line.shown(row[key])) for row in rows if key in row]:
+                axes.plot(*zip(*points, strict=True), label=line.label.format(split=watched), **style)
+        axes.axhline(0, color="0.6", linewidth=0.8)
+        axes.set(xlabel="epoch", ylabel=panel.ylabel)
+        axes.legend(frameon=False)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
+    drawn.savefig(path, dpi=120)
 
 
 def draw_sheet(

@@ -12,27 +12,21 @@ it had never been stopped.
 from collections.abc import Sequence
 import sys
 
+from train.program import program
 
-def main(argv: Sequence[str]) -> int:
-    """Runs the program, and returns its exit code: 0, or 2 for a mistake in the arguments."""
-    try:
-        from train import cli
-        from train.config import UsageError
-    except ModuleNotFoundError as error:
-        print(f"train.main: {error.name} is missing: pip install -e '.[train]' -c constraints.txt", file=sys.stderr)
-        return 2
-    try:
-        arguments = cli.parse(argv, __doc__ or "")
-        from train import classifier, parallel  # after --help and usage errors, which need no JAX
 
-        config = arguments.config
-        parallel.join(arguments.distributed, arguments.coordinator, arguments.num_processes, arguments.process_id)
-        workdir = arguments.workdir or parallel.new_folder(f"{config.data.name}-{config.mix.method}")
-        classifier.train_and_evaluate(config, workdir)
-    except UsageError as error:
-        print(f"train.main: {error}", file=sys.stderr)
-        return 2
-    return 0
+@program("train.main")
+def main(argv: Sequence[str]) -> None:
+    """Runs the program."""
+    from train import cli
+
+    arguments = cli.parse(argv, __doc__ or "")
+    from train import classifier, parallel  # after --help and usage errors, which need no JAX
+
+    config = arguments.config
+    parallel.join(arguments.distributed, arguments.coordinator, arguments.num_processes, arguments.process_id)
+    workdir = arguments.workdir or parallel.new_folder(f"{config.data.name}-{config.mix.method}")
+    classifier.train_and_evaluate(config, workdir)
 
 
 if __name__ == "__main__":

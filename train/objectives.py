@@ -14,6 +14,8 @@ from jaxmix import MixFn, PairingFn, regularization
 from train import config as config_lib
 
 Objective = Callable[[Any, Array, Array, Array, Array], tuple[Array, dict[str, Array]]]
+"""(model with its parameters bound, normalised inputs [n, ...], one-hot labels [n, classes], key, number of steps
+taken before) -> the loss, and it and others by the names under which they are logged."""
 
 
 def identity(batch, labels, rng):
@@ -47,14 +49,9 @@ def cross_entropy(
     mix: Callable[[Array], Slots],
     clean_weight: float = 0.0,
 ) -> tuple[Array, dict[str, Array]]:
-    """Mean cross-entropy of mixed labels.
+    """Mean cross-entropy of mixed labels, an Objective.
 
     Args:
-      model: features, pool and classify, with its parameters bound.
-      batch: normalised inputs [n, ...].
-      labels: one-hot [n, classes].
-      rng: a JAX key.
-      step: the number of steps taken before.
       mix: what is mixed where, at a step.
       clean_weight: of the cross-entropy before embeddings and logits are mixed, which is added.
 
@@ -87,11 +84,6 @@ def dense_multimix(
     """Mean cross-entropy of points in the convex hull of the batch at every position of the feature maps.
 
     Args:
-      model: features, attention, pool and classify, with its parameters bound.
-      batch: normalised inputs [n, ...].
-      labels: one-hot [n, classes].
-      rng: a JAX key.
-      step: the number of steps taken before.
       alpha: of a step; a number or a range.
       num_mixed: points at each position.
       per_position: whether each position has draws of its own.
@@ -137,11 +129,6 @@ def approximate_mixup(
     The network is shown contracted inputs only, in its batch statistics, too: to be measured rescaled.
 
     Args:
-      model: a bound flax module.
-      batch: normalised inputs [n, ...].
-      labels: one-hot [n, classes].
-      rng: a JAX key.
-      step: the number of steps taken before.
       alpha: of a step.
       curvature: whether to add the term of second derivatives.
 

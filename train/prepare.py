@@ -14,33 +14,30 @@ import pathlib
 import sys
 
 from train import config, sources
+from train.program import program
 
 
-def main(argv: Sequence[str]) -> int:
-    """Runs the program, and returns its exit code: 0, or 2 for a mistake in the arguments."""
-    if not argv or {"-h", "--help"} & set(argv):
+@program("train.prepare")
+def main(argv: Sequence[str]) -> None:
+    """Runs the program."""
+    if {"-h", "--help"} & set(argv):
         print((__doc__ or "").strip())
-        return 0 if argv else 2
+        return
     options = dict(argument.lstrip("-").split("=", 1) for argument in argv if "=" in argument)
     names = [argument for argument in argv if "=" not in argument]
-    try:
-        for option in options:
-            config.known("flag", option, ["data_dir", "manual_dir"], prefix="--")
-        if len(names) != 1:
-            raise config.UsageError(f"name one data set, not {len(names)} (see --help)")
-        config.known("data set", names[0], [*sources.RESIDENT, *sources.STREAMED, sources.CORRUPTED])
-        manual_dir = pathlib.Path(options["manual_dir"]).expanduser() if "manual_dir" in options else None
-        first = sources.tfds_builder(config.Data(name=names[0], data_dir=options.get("data_dir", "")))
-        for part in first.builder_configs if names[0] == sources.CORRUPTED else [""]:
-            name = f"{names[0]}/{part}" if part else names[0]
-            builder = sources.tfds_builder(config.Data(name=name, data_dir=options.get("data_dir", "")))
-            if not builder.is_prepared():
-                sources.prepare(builder, manual_dir)
-        print(f"{names[0]} is prepared in {builder.data_path}")
-    except config.UsageError as error:
-        print(f"train.prepare: {error}", file=sys.stderr)
-        return 2
-    return 0
+    for option in options:
+        config.known("flag", option, ["data_dir", "manual_dir"], prefix="--")
+    if len(names) != 1:
+        raise config.UsageError(f"name one data set, not {len(names)} (see --help)")
+    config.known("data set", names[0], [*sources.RESIDENT, *sources.STREAMED, sources.CORRUPTED])
+    manual_dir = pathlib.Path(options["manual_dir"]).expanduser() if "manual_dir" in options else None
+    first = sources.tfds_builder(config.Data(name=names[0], data_dir=options.get("data_dir", "")))
+    for part in first.builder_configs if names[0] == sources.CORRUPTED else [""]:
+        name = f"{names[0]}/{part}" if part else names[0]
+        builder = sources.tfds_builder(config.Data(name=name, data_dir=options.get("data_dir", "")))
+        if not builder.is_prepared():
+            sources.prepare(builder, manual_dir)
+    print(f"{names[0]} is prepared in {builder.data_path}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What a run says and leaves: its folder, progress, metrics.jsonl, TensorBoard events, figures, the closing table."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 import dataclasses
 from importlib import metadata
 import json
@@ -23,7 +23,7 @@ Row = dict[str, Any]
 
 
 class Column(NamedTuple):
-    """A measure of a split."""
+    """A number by its key, as it is headed and formatted."""
 
     key: str
     title: str
@@ -34,12 +34,14 @@ class Display(NamedTuple):
     """How runs of one kind are shown.
 
     Attributes:
-      columns: what the closing table has; the line of an epoch has the first two.
-      draw_curves: (rows by epoch, watched split, title, path) -> a figure in that file.
+      columns: measures of splits in the closing table; the line of an epoch has the first two.
+      training: metrics of training in the line of an epoch, besides the loss, of those that a run has.
+      panels: of the curves.
     """
 
     columns: Sequence[Column]
-    draw_curves: Callable[[Sequence[Mapping[str, Any]], str, str, pathlib.Path], None]
+    training: Sequence[Column]
+    panels: Sequence[figures.Panel]
 
 
 def open_folder(folder: pathlib.Path, config: Any) -> None:
@@ -173,13 +175,16 @@ class Report:
         first, second = (
             f"{column.key} {row[f'{watched}_{column.key}']:{column.form}}" for column in self._display.columns[:2]
         )
-        clean = f"clean accuracy {row['train_clean_accuracy']:.2%}  " if "train_clean_accuracy" in row else ""
+        training = [
+            f"{column.title} {row[f'train_{column.key}']:{column.form}}"
+            for column in self._display.training
+            if f"train_{column.key}" in row
+        ]
         self._bar.set_description(f"{watched} {first}", refresh=False)
         if self._bar.disable:
+            loss, speed = f"loss {row['train_loss']:.4f}", f"{row['images_per_second']:,.0f} images/s"
             print(
-                f"epoch {row['epoch']:3d}  loss {row['train_loss']:.4f}  {clean}{watched} {first}  {second}  "
-                f"{row['images_per_second']:,.0f} images/s",
-                flush=True,
+                f"epoch {row['epoch']:3d}", loss, *training, f"{watched} {first}", second, speed, sep="  ", flush=True
             )
 
     def close(self, *, watched: str) -> None:
@@ -188,7 +193,7 @@ class Report:
         if not self._leads:
             return
         self._events.close()
-        self._display.draw_curves(self.rows, watched, self._title, self._folder / "curves.png")
+        figures.draw_curves(self.rows, self._display.panels, watched, self._title, self._folder / "curves.png")
         last, splits = self.rows[-1], dict.fromkeys((watched, "test"))
         lines = [
             (f"{split} {column.title}", f"{last[f'{split}_{column.key}']:{column.form}}")

@@ -12,30 +12,25 @@ classifier of clean images, by whose accuracy reconstructions are judged.
 from collections.abc import Sequence
 import sys
 
+from train.config import VaeConfig
+from train.program import program
 
-def main(argv: Sequence[str]) -> int:
-    """Runs the program, and returns its exit code: 0, or 2 for a mistake in the arguments."""
-    try:
-        from train import cli
-        from train.config import UsageError, VaeConfig
-    except ModuleNotFoundError as error:
-        print(f"train.vae: {error.name} is missing: pip install -e '.[train]' -c constraints.txt", file=sys.stderr)
-        return 2
-    try:
-        arguments = cli.parse(
-            argv, __doc__ or "", kind=VaeConfig, function="get_vae", default=cli.CONFIGS / "vae_digits.py"
-        )
-        from train import autoencoder, parallel, vae_report  # after --help and usage errors, which need no JAX
 
-        config = arguments.config
-        parallel.join(arguments.distributed, arguments.coordinator, arguments.num_processes, arguments.process_id)
-        workdir = arguments.workdir or parallel.new_folder(f"{config.data.name}-vae")
-        autoencoder.train_and_evaluate(config, workdir)
-        vae_report.write(workdir)
-    except UsageError as error:
-        print(f"train.vae: {error}", file=sys.stderr)
-        return 2
-    return 0
+@program("train.vae")
+def main(argv: Sequence[str]) -> None:
+    """Runs the program."""
+    from train import cli
+
+    arguments = cli.parse(
+        argv, __doc__ or "", kind=VaeConfig, function="get_vae", default=cli.CONFIGS / "vae_digits.py"
+    )
+    from train import autoencoder, parallel, vae_report  # after --help and usage errors, which need no JAX
+
+    config = arguments.config
+    parallel.join(arguments.distributed, arguments.coordinator, arguments.num_processes, arguments.process_id)
+    workdir = arguments.workdir or parallel.new_folder(f"{config.data.name}-vae")
+    autoencoder.train_and_evaluate(config, workdir)
+    vae_report.write(workdir)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ import numpy as np
 
 import jaxmix
 from jaxmix.vae import squared_mmd
-from train import autoencoder, classifier, figures, parallel, predictor, reporting, sections
+from train import autoencoder, classifier, data, figures, parallel, predictor, reporting, sections, steps
+from train import config as config_lib
 from train.config import Config, Mix, Model, VaeConfig
 from train.objectives import Codec
 
@@ -20,14 +21,16 @@ ENOUGH = 0.8  # of the accuracy on clean images
 
 def write(folder: pathlib.Path) -> None:
     """Leaves sheet.png and quality.json in the folder of a VAE's run, and prints what they say."""
-    config, dataset, vae = autoencoder.load(folder)
+    config = config_lib.read(folder / "config.json", VaeConfig)
     if config.judge_epochs:
         _train_judge(config, folder / "judge")
     if not parallel.leads():
         return
-    inputs, labels = dataset.splits["test"].read()
-    images = np.asarray(inputs / np.float32(255), np.float32)
-    codes, decoded = _in_batches(vae.encode, images), _in_batches(lambda x: vae.decode(vae.encode(x)), images)
+    inputs, labels = data.load(config.data, seed=config.seed).splits["test"].read()
+    images = np.asarray(steps.pixels(jnp.asarray(inputs)))
+    vae = autoencoder.load(folder, images.shape[1:])
+    codes = _in_batches(vae.encode, images)
+    decoded = _in_batches(vae.decode, codes)
     captions = {"mixup, pair 1": [f"{share:.0%} of 1st" for share in SHARES]}
     figures.draw_sheet(sheet(vae, images, np.asarray(labels)), captions, config.title, folder / "sheet.png")
     prior = jax.random.normal(jax.random.key(0), codes[:NUM_MEASURED].shape)
@@ -42,7 +45,10 @@ def write(folder: pathlib.Path) -> None:
         ("norm of latents to prior's", f"{values['latent_norm']:.2f}"),
     ]
     if config.judge_epochs:
-        clean, known = (_accuracy(folder / "judge", part, labels) for part in (images, decoded))
+        _, _, judge = predictor.load(folder / "judge")
+        clean, known = (
+            sections.accuracy_of(judge.map(sections.outputs, part), jnp.asarray(labels)) for part in (images, decoded)
+        )
         values |= {"clean_accuracy": clean, "reconstructed_accuracy": known}
         lines += [("judge, clean images", f"{clean:.2%}"), ("judge, reconstructions", f"{known:.2%}")]
     reporting.write_json(folder / "quality.json", values)
@@ -86,12 +92,7 @@ def _train_judge(config: VaeConfig, folder: pathlib.Path) -> None:
         classifier.train_and_evaluate(judge, folder)
 
 
-def _accuracy(folder: pathlib.Path, images: np.ndarray, labels: np.ndarray) -> float:
-    _, _, judge = predictor.load(folder)
-    return sections.accuracy_of(judge.map(sections.outputs, images), jnp.asarray(labels))
-
-
-def _in_batches(function: Callable[[jax.Array], jax.Array], images: np.ndarray, size: int = 500) -> np.ndarray:
-    """A function of images over many of them."""
+def _in_batches(function: Callable[[jax.Array], jax.Array], array: np.ndarray, size: int = 500) -> np.ndarray:
+    """A function of many samples."""
     compiled = jax.jit(function)
-    return np.concatenate([np.asarray(compiled(images[i : i + size])) for i in range(0, len(images), size)])
+    return np.concatenate([np.asarray(compiled(array[i : i + size])) for i in range(0, len(array), size)])

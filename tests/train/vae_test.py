@@ -71,10 +71,10 @@ def test_a_stopped_run_goes_on_bit_for_bit(folder, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("batch_size", [64, 360])
 def test_evaluation_is_exact_for_any_batch_size(folder, digits, batch_size):
-    _, dataset, codec = autoencoder.load(folder)
+    codec = autoencoder.load(folder, (8, 8, 1))
     program, split = autoencoder.build(SMALL, digits), digits.splits["test"]
     state = autoencoder.train_and_evaluate(SMALL, folder)
-    samples = parallel.place(steps.Samples(*split.resident, dataset.mean, dataset.std))
+    samples = parallel.place(steps.Samples(*split.resident, digits.mean, digits.std))
     measured = loop.evaluate(program, state, samples, split, batch_size)
     images = jnp.asarray(split.inputs / np.float32(255))
     errors = np.asarray(codec.decode(codec.encode(images)), np.float64) - np.asarray(images, np.float64)
@@ -95,7 +95,7 @@ def test_a_classifier_mixes_what_the_vae_makes_of_its_images(folder, tmp_path):
 
 
 def test_the_vae_sees_images_and_the_classifier_normalised_ones(folder, digits):
-    _, _, plain = autoencoder.load(folder)
+    plain = autoencoder.load(folder, (8, 8, 1))
     around = autoencoder.for_classifier(str(folder), config.Data(), digits)
     images = jnp.asarray(digits.splits["test"].inputs[:8] / np.float32(255))
     inputs = (images - digits.mean) / digits.std
@@ -140,7 +140,7 @@ def test_k_mixup_in_latent_space_is_varmixup_with_transport():
         ("mix.vae={folder}/judge", "not of this version of the program"),
         (
             "mix.vae={folder} data.name=iris model.name=mlp data.batch_size=32",
-            "is of digits .8, 8, 1., and this run of iris",
+            "is of digits, image_size=224, and this run of iris",
         ),
         ("mix.vae={folder} mix.interpolation=cubic", "unknown interpolation 'cubic': take one of linear, slerp"),
         ("mix.vae={folder} mix.real_fraction=2", "real_fraction must lie in"),
@@ -162,8 +162,8 @@ def test_a_vae_that_does_not_fit_ends_with_code_2_and_one_line(flags, message, f
     ("flags", "message"),
     [
         ("data.name=iris data.batch_size=32", r"takes images with sides of at least 8, not samples of shape \(4,\)"),
-        ("vae.kernel=box", "unknown kernel box: take one of gaussian, inverse_multiquadric"),
-        ("vae.mmd_weight=-1", "mmd_weight and vae.kl_weight must be at least 0"),
+        ("vae.kernel=box", "config.vae: unknown kernel 'box': take one of gaussian, inverse_multiquadric"),
+        ("vae.mmd_weight=-1", "config.vae: mmd_weight must be at least 0 and finite, got -1.0"),
         ("vae.widths=()", "latent_size=16, widths="),
         ("vae.latent_size=0", "latent_size=0"),
         ("data.batch_size=4", "take at least two samples for each device"),
