@@ -18,7 +18,7 @@ import os
 import pathlib
 import statistics
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from train import comparison as comparison_lib
 from train.comparison import Comparison, Run
@@ -51,8 +51,15 @@ def trained(run: Run, workdir: pathlib.Path) -> "Row":
     return row
 
 
-def evaluated(run: Run, workdir: pathlib.Path, comparison: Comparison, rescaling: str = "") -> dict[str, float]:
-    """The measures of a run, rescaled or not; what was measured before in the same way is kept in its folder."""
+class Measured(NamedTuple):
+    """The measures of a run by their keys, and its accuracy by corruption, where that was measured."""
+
+    values: dict[str, float]
+    corruptions: dict[str, float]
+
+
+def evaluated(run: Run, workdir: pathlib.Path, comparison: Comparison, rescaling: str = "") -> Measured:
+    """Measures a run, rescaled or not; what was measured before in the same way is kept in its folder."""
     from train import evaluate, measures, reporting
 
     trained(run, workdir)
@@ -60,8 +67,10 @@ def evaluated(run: Run, workdir: pathlib.Path, comparison: Comparison, rescaling
     sections = tuple(dict.fromkeys(measures.MEASURES[key].section for key in comparison.measures))
     settings = {"limit": comparison.limit, "sections": list(sections)}
     kept = folder / (f"measures_{rescaling}.json" if rescaling else "measures.json")
-    if kept.exists() and (content := json.loads(kept.read_text()))["settings"] == settings:
-        return content["values"]
+    content = json.loads(kept.read_text()) if kept.exists() else {"settings": None}
+    needed = run.method in comparison.by_corruption
+    if content["settings"] == settings and ("corruptions" in content or not needed):
+        return Measured(content["values"], content.get("corruptions", {}))
     options = evaluate.Options(
         only=sections,
         limit=comparison.limit,
@@ -71,8 +80,10 @@ def evaluated(run: Run, workdir: pathlib.Path, comparison: Comparison, rescaling
     )
     measured = evaluate.evaluate(folder, options, quiet=True)
     values = {key: value for section in measured.values() for key, value in section.values.items()}
-    reporting.write_json(kept, {"settings": settings, "values": values})
-    return values
+    by_corruption = measured["corruptions"].details["accuracy"] if "corruptions" in sections else {}
+    found = Measured(values, {name: statistics.fmean(severities) for name, severities in by_corruption.items()})
+    reporting.write_json(kept, {"settings": settings, **found._asdict()})
+    return found
 
 
 def choose(
@@ -130,9 +141,12 @@ def compare(comparison: Comparison, workdir: pathlib.Path) -> dict[str, Any]:
             run = comparison_lib.run(comparison, dataset, method, chosen[dataset, method], seed)
             for title, rescaling in comparison_lib.rows(comparison, method).items():
                 measured = evaluated(run, workdir, comparison, rescaling)
-                values = {key: measured[key] for key in comparison.measures}
+                values = {key: measured.values[key] for key in comparison.measures}
+                shown = {"corruptions": measured.corruptions} if title in comparison.by_corruption else {}
                 alpha = run.config.mix.alpha
-                runs.append({"dataset": dataset, "method": title, "alpha": alpha, "seed": seed, "values": values})
+                runs.append(
+                    {"dataset": dataset, "method": title, "alpha": alpha, "seed": seed, "values": values, **shown}
+                )
             done(run)
     bar.close()
     costs = {}

@@ -52,6 +52,7 @@ class Comparison:
       rescalings: keys of train.measures.RESCALINGS; runs that one applies to are measured so, too, in further rows.
       limit: samples of the test split that corruptions, attacks and linearity are measured on; 0: all.
       claims: what the papers say.
+      by_corruption: methods, the first of all first, whose accuracy under each corruption is shown, too.
     """
 
     datasets: dict[str, Config]
@@ -63,6 +64,7 @@ class Comparison:
     rescalings: tuple[str, ...] = ()
     limit: int = 0
     claims: tuple[Claim, ...] = ()
+    by_corruption: tuple[str, ...] = ()
 
 
 def from_design(design: dict[str, Any]) -> Comparison:
@@ -157,6 +159,12 @@ def check(comparison: Comparison) -> None:
         known("measure of a claim", claim.measure, comparison.measures)
         if MEASURES[claim.measure].better == "none":
             raise UsageError(f"a claim on {claim.measure} cannot be judged: neither way is better")
+    for method in comparison.by_corruption:
+        known("method by corruption", method, titles)
+    if comparison.by_corruption:
+        known("measure by corruption", "corrupted_accuracy", comparison.measures)
+        if comparison.by_corruption[0] != titles[0]:
+            raise UsageError(f"by_corruption shows differences to {titles[0]}: name that first")
     for dataset, base in comparison.datasets.items():
         if comparison.alphas and not base.data.num_validation:
             raise UsageError(f"{dataset} needs data.num_validation, to choose alpha by")
@@ -185,15 +193,15 @@ def titles(record: Results) -> list[str]:
     return list(dict.fromkeys(run["method"] for run in record["runs"]))
 
 
-def column(record: Results, dataset: str, method: str, key: str) -> list[float]:
-    """A measure of a method by seed."""
+def column(record: Results, dataset: str, method: str, key: str, of: str = "values") -> list[float]:
+    """A measure of a method by seed, or its accuracy under a corruption where of is "corruptions"."""
     runs = [run for run in record["runs"] if (run["dataset"], run["method"]) == (dataset, method)]
-    return [run["values"][key] for run in sorted(runs, key=lambda run: run["seed"])]
+    return [run[of][key] for run in sorted(runs, key=lambda run: run["seed"])]
 
 
-def differences(record: Results, dataset: str, method: str, against: str, key: str) -> list[float]:
+def differences(record: Results, dataset: str, method: str, against: str, key: str, of: str = "values") -> list[float]:
     """A measure of a method less that of another, seed by seed."""
-    pairs = zip(column(record, dataset, method, key), column(record, dataset, against, key), strict=True)
+    pairs = zip(column(record, dataset, method, key, of), column(record, dataset, against, key, of), strict=True)
     return [one - other for one, other in pairs]
 
 

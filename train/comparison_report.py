@@ -77,6 +77,9 @@ def tables(record: Results) -> list[str]:
                 "| " + " | ".join([*((dataset,) if len(datasets) > 1 else ()), method, alpha, *cells, cost]) + " |"
             )
     lines += ["", _caption(record)]
+    if design.get("by_corruption"):
+        for dataset in datasets:
+            lines += ["", *_by_corruption(record, dataset, dataset if len(datasets) > 1 else "corruption")]
     if design["claims"]:
         lines += ["", "| claim | measure | of | difference | verdict |", "|---|---|---|---|---|"]
         for claim in (Claim(**claim) for claim in design["claims"]):
@@ -85,15 +88,40 @@ def tables(record: Results) -> list[str]:
     return lines
 
 
+def _by_corruption(record: Results, dataset: str, heading: str) -> list[str]:
+    """Accuracy under each corruption, mean over its severities, in %."""
+    baseline, methods = comparison_lib.titles(record)[0], record["design"]["by_corruption"]
+    runs = (run for run in record["runs"] if run["dataset"] == dataset)
+    names = next(run["corruptions"] for run in runs if "corruptions" in run)
+    lines = ["| " + " | ".join([heading, *methods]) + " |", "|---" * (len(methods) + 1) + "|"]
+    for name in names:
+        cells = []
+        for method in methods:
+            of_both = (record, dataset, method, baseline, name, "corruptions")
+            against = [] if method == baseline else differences(*of_both)
+            cells.append(_marked("corrupted_accuracy", column(record, dataset, method, name, "corruptions"), against))
+        lines.append("| " + " | ".join([name.replace("_", " "), *cells]) + " |")
+    return lines
+
+
 def _cell(record: Results, dataset: str, method: str, baseline: str, key: str) -> str:
-    """Mean and standard error; bold where better than the baseline by two standard errors, in italics where worse."""
-    measure = MEASURES[key]
-    mean, error = comparison_lib.mean_and_error(column(record, dataset, method, key))
+    against = [] if method == baseline else differences(record, dataset, method, baseline, key)
+    return _marked(key, column(record, dataset, method, key), against)
+
+
+def _marked(key: str, values: list[float], against: list[float]) -> str:
+    """Mean and standard error; bold where better than the baseline by two standard errors, in italics where worse.
+
+    Args:
+      key: of the measure.
+      values: by seed.
+      against: their differences to the baseline's; none where they are the baseline's.
+    """
+    mean, error = comparison_lib.mean_and_error(values)
     text = f"{_plain(key, mean)} ± {_plain(key, error, signed=False)}"
-    if method == baseline or measure.better == "none":
+    if not against or MEASURES[key].better == "none":
         return text
-    count = comparison_lib.counts(differences(record, dataset, method, baseline, key), measure.better)
-    return {1: f"**{text}**", 0: text, -1: f"*{text}*"}[count]
+    return {1: f"**{text}**", 0: text, -1: f"*{text}*"}[comparison_lib.counts(against, MEASURES[key].better)]
 
 
 def _cost(record: Results, dataset: str, method: str) -> str:

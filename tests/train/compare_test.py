@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from tests.train.conftest import ROOT
-from train import classifier, cli, compare, comparison, comparison_report, config, cost, reporting
+from train import classifier, cli, compare, comparison, comparison_report, config, cost, evaluate, reporting, sections
 from train.comparison import Claim, Comparison
 from train.config import UsageError
 
@@ -86,6 +86,46 @@ def test_bold_is_better_and_italic_is_worse_than_the_first_method_seed_by_seed()
     assert "| better | 1 | **71.00 ± 11.55** | 1.10 [0.90, 1.20] |" in lines
     assert "| worse | 1 | *69.00 ± 11.55* | 1.10 [0.90, 1.20] |" in lines
     assert "| other | 1 | 70.00 ± 11.55 | 1.10 [0.90, 1.20] |" in lines
+
+
+def test_accuracy_by_corruption_is_a_table_of_its_own():
+    first = [0.5, 0.7, 0.9]
+    written = record({"erm": first, "other": first, "mixup": [value + 0.01 for value in first]})
+    written["design"]["by_corruption"] = ["erm", "mixup"]
+    for run in written["runs"]:
+        if run["method"] != "other":
+            run["corruptions"] = {"fog": run["values"]["accuracy"], "gaussian_noise": 0.25}
+    lines = comparison_report.tables(written)
+    i = lines.index("| corruption | erm | mixup |")
+    assert lines[i + 2] == "| fog | 70.00 ± 11.55 | **71.00 ± 11.55** |"
+    assert lines[i + 3] == "| gaussian noise | 25.00 ± 0.00 | 25.00 ± 0.00 |"
+    assert len(lines) == i + 4
+
+
+def test_what_was_measured_is_kept_unless_accuracy_by_corruption_is_wanted_and_missing(tmp_path, monkeypatch):
+    design = tiny(measures=("corrupted_accuracy",), claims=())
+    run, asked = comparison.run(design, "iris", "erm", 1.0, 0), []
+
+    def evaluated(folder, options, quiet):
+        asked.append(options.only)
+        details = {"accuracy": {"fog": [0.2, 0.4]}}
+        return {"corruptions": sections.Section({"corrupted_accuracy": 0.3}, {}, details)}
+
+    monkeypatch.setattr(compare, "trained", lambda *_: None)
+    monkeypatch.setattr(evaluate, "evaluate", evaluated)
+    run.folder(tmp_path).mkdir(parents=True)
+    for _ in range(2):
+        found = compare.evaluated(run, tmp_path, design)
+        assert found == ({"corrupted_accuracy": 0.3}, {"fog": pytest.approx(0.3)})
+    assert asked == [("corruptions",)]
+    kept = run.folder(tmp_path) / "measures.json"
+    kept.write_text(
+        json.dumps({key: value for key, value in json.loads(kept.read_text()).items() if key != "corruptions"})
+    )
+    assert compare.evaluated(run, tmp_path, design).corruptions == {}
+    wanted = dataclasses.replace(design, by_corruption=("erm",))
+    assert compare.evaluated(run, tmp_path, wanted).corruptions == {"fog": pytest.approx(0.3)}
+    assert len(asked) == 2
 
 
 @pytest.mark.parametrize(("shift", "verdict"), [(-0.01, "holds"), (0.01, "the contrary"), (0.0, "not seen")])
@@ -215,6 +255,11 @@ def test_everything_is_written(tmp_path, monkeypatch, capsys):
         ({"measures": ("accuracy", "nll", "ecee")}, "unknown measure ecee: did you mean ece?"),
         ({"methods": {"erm": config.Mix(method="erm")}}, "unknown method of a claim mixup"),
         ({"datasets": {"d": config.Config()}}, "d needs data.num_validation"),
+        ({"by_corruption": ("erm",)}, "unknown measure by corruption corrupted_accuracy"),
+        (
+            {"by_corruption": ("mixup",), "measures": ("nll", "corrupted_accuracy")},
+            "by_corruption shows differences to erm: name that first",
+        ),
     ],
 )
 def test_a_comparison_that_does_not_fit_is_refused(changes, message):

@@ -2,6 +2,7 @@
 
 Command: python -m train.compare --config=train/configs/compare_fashion_full.py
     Prepare the data before: python -m train.prepare fashion_mnist
+    Train the VAE before, as compare_fashion.py says.
 Hardware: one GPU.
 Result: not yet run.
 """

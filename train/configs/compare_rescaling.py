@@ -38,4 +38,5 @@ def get_comparison() -> Comparison:
         measures=("accuracy", "nll", "ece", "ece_signed"),
         limit=0,
         claims=tuple(claims),
+        by_corruption=(),
     )
