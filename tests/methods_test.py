@@ -225,6 +225,15 @@ def test_no_method_leaves_the_device():
         assert "callback" not in jitted(name).lower(images(), one_hot(), KEY).as_text(), name
 
 
+@pytest.mark.parametrize("name", METHODS)
+def test_no_nan_is_made_no_tracer_leaks_and_nothing_is_transferred(name):
+    """With all arguments on the device; and no rank is promoted, which raises in all of these tests."""
+    batch, labels, key = images(), one_hot(), jax.random.key(7)
+    fn = jax.jit(lambda *arguments: METHODS[name](*arguments))
+    with jax.debug_nans(True), jax.checking_leaks(), jax.transfer_guard("disallow"):
+        jax.block_until_ready(fn(batch, labels, key))
+
+
 @pytest.mark.parametrize("name", ["mixup", "cutmix", "hmix", "gmix", "kmixup"])
 def test_shared_draws_one_ratio_for_the_batch(name):
     def shares(shared):

@@ -27,15 +27,24 @@ def _promotion_as_flax_needs_it():
 @pytest.mark.parametrize("shape", [(28, 28, 1), (32, 32, 3), (64, 64, 3), (9, 14, 2)])
 def test_any_image_size_goes_in_and_comes_out(shape):
     built, variables, images = model(shape, widths=(8, 8, 12))
-    outputs = jax.jit(built.apply)(variables, images, jax.random.key(3))
+
+    @jax.jit
+    def parts(variables, images):
+        outputs = built.apply(variables, images, jax.random.key(3))
+        return (
+            outputs,
+            built.apply(variables, images, method="encode"),
+            built.apply(variables, outputs.latents, method="decode"),
+        )
+
+    outputs, (mean, log_variance), decoded = parts(variables, images)
     assert outputs.images.shape == images.shape
     assert outputs.latents.shape == outputs.mean.shape == outputs.log_variance.shape == (5, 6)
     assert float(outputs.images.min()) > 0
     assert float(outputs.images.max()) < 1
-    mean, log_variance = built.apply(variables, images, method="encode")
     np.testing.assert_allclose(outputs.mean, mean, atol=1e-5)
     np.testing.assert_allclose(outputs.log_variance, log_variance, atol=1e-5)
-    np.testing.assert_allclose(outputs.images, built.apply(variables, outputs.latents, method="decode"), atol=1e-5)
+    np.testing.assert_allclose(outputs.images, decoded, atol=1e-5)
 
 
 def test_latents_are_samples_of_the_posterior():
@@ -50,7 +59,8 @@ def test_latents_are_samples_of_the_posterior():
 
 def test_a_sample_does_not_depend_on_its_batch():
     built, variables, images = model()
-    whole, one = (built.apply(variables, part, method="encode")[0] for part in (images, images[:1]))
+    encode = jax.jit(functools.partial(built.apply, method="encode"))
+    whole, one = (encode(variables, part)[0] for part in (images, images[:1]))
     np.testing.assert_allclose(whole[:1], one, atol=1e-5)
 
 

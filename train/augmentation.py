@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Float, Key
 
 from train import config as config_lib
-from train.config import UsageError
+from train.errors import UsageError
 
 Augment = Callable[[Array, Array], Array]  # images [n, h, w, c] and keys [n] -> images
 

@@ -12,8 +12,9 @@ from jax.typing import ArrayLike
 from jaxmix import vae
 from train import augmentation, checkpoints, checks, data, loop, objectives, optimizers, parallel, steps
 from train import config as config_lib
-from train.config import UsageError, VaeConfig
+from train.config import VaeConfig
 from train.data import Dataset
+from train.errors import UsageError
 from train.figures import Line, Panel
 from train.objectives import Codec
 from train.reporting import Column, Display
@@ -42,9 +43,11 @@ class Sums(NamedTuple):
     kl: Array
 
 
-def train_and_evaluate(config: VaeConfig, workdir: pathlib.Path) -> steps.TrainState:
+def train_and_evaluate(
+    config: VaeConfig, workdir: pathlib.Path, *, allow_config_change: bool = False
+) -> steps.TrainState:
     """Trains a VAE, or goes on; see train.loop."""
-    return loop.train_and_evaluate(config, workdir, build)
+    return loop.train_and_evaluate(config, workdir, build, allow_config_change=allow_config_change)
 
 
 def build(config: VaeConfig, dataset: Dataset) -> loop.Program:
@@ -150,9 +153,6 @@ def load(folder: pathlib.Path, shape: tuple[int, ...]) -> Codec:
     like = parallel.place(jax.jit(functools.partial(init, config, shape))(jax.random.key(0)))
     saved = checkpoints.Checkpoints(folder / "checkpoints")
     restored = saved.restore(like)
-    saved.close()
-    if restored is None:
-        raise UsageError(f"{folder} has no checkpoint yet")
     apply: Any = functools.partial(_model(config, shape).apply, {"params": jax.device_get(restored.params)})
     return Codec(lambda images: apply(images, method="encode")[0], lambda latents: apply(latents, method="decode"))
 

@@ -1,13 +1,16 @@
 """Saves and restores the state of a run, in all processes together, and with it the means of its data."""
 
+import functools
 import pathlib
+import shutil
 from typing import Any
 
 import jax
 from orbax import checkpoint
 
-from train import parallel
+from train import manifest, parallel
 from train.data import Means
+from train.errors import CheckpointError, UnwritableError, UsageError
 from train.steps import TrainState
 
 Metrics = list[dict[str, float]]
@@ -15,46 +18,139 @@ Metrics = list[dict[str, float]]
 
 
 class Checkpoints:
-    """The checkpoints of a run, in <folder>/<step>; the newest two are kept."""
+    """The checkpoints of a run, in <folder>/<step>; the newest two are kept.
 
-    def __init__(self, folder: pathlib.Path):
-        options = checkpoint.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False)
-        self._manager = checkpoint.CheckpointManager(folder.resolve(), options=options)
+    One becomes visible all at once, by a rename, when its files and its manifest are written.
+    What the newest whole one holds is restored; others are passed over, in one line each.
+
+    Args:
+      folder: of all checkpoints.
+      fingerprint: of the run's configuration.
+      writes: whether to save here, and so to set aside what is broken.
+
+    Attributes:
+      step: of the newest whole one; 0 where there is none.
+
+    Raises:
+      CheckpointError: if there are checkpoints, and none is whole.
+    """
+
+    def __init__(self, folder: pathlib.Path, fingerprint: str = "", *, writes: bool = False):
+        self._folder, self._fingerprint = folder.resolve(), fingerprint
+        self._orbax = checkpoint.Checkpointer(checkpoint.CompositeCheckpointHandler())
+        if writes:
+            parallel.in_leader(functools.partial(_tidy, self._folder))
+            self.step = parallel.agreed(max(_steps(self._folder), default=0), "the newest whole checkpoint")
+        else:
+            self.step, _ = _newest(self._folder)
 
     def save(self, state: TrainState, metrics: Metrics, means: Means) -> None:
-        """Writes a state, its epoch's metrics so far and the means of its data; returns once they are on disk."""
+        """Writes a state, its epoch's metrics so far and the means of its data; returns once they are on disk.
+
+        Raises:
+          UnwritableError: if the disk does not take them; those before stay as they are.
+        """
+        step = int(state.step)
+        partial = self._folder / f"saving-{step}"
+        tree = parallel.to_global(state)._asdict()
         arguments = checkpoint.args.Composite(
-            state=checkpoint.args.StandardSave(parallel.to_global(state)._asdict()),
+            state=checkpoint.args.StandardSave(tree),
             metrics=checkpoint.args.JsonSave(metrics),
             means=checkpoint.args.StandardSave(parallel.to_global(means)._asdict()),
         )
-        self._manager.save(int(state.step), args=arguments)
+        try:
+            self._orbax.save(partial, args=arguments)
+            parallel.in_leader(functools.partial(self._publish, partial, tree, step))
+        except (OSError, ValueError) as error:  # tensorstore has no error of its own for a full disk
+            raise UnwritableError(
+                f"the checkpoint of step {step} cannot be written, {_line(error)}: "
+                f"make room, and the same command goes on from step {self.step}"
+            ) from None
+        self.step = step
 
-    def restore(self, like: TrainState) -> TrainState | None:
-        """The newest state, with shapes, dtypes and placement of another; None without one."""
-        step = self._manager.latest_step()
-        if step is None:
-            return None
-        abstract = jax.tree.map(checkpoint.utils.to_shape_dtype_struct, parallel.to_global(like)._asdict())
-        arguments = checkpoint.args.Composite(state=checkpoint.args.StandardRestore(abstract))
-        restored: Any = self._manager.restore(step, args=arguments)
-        return parallel.to_local(TrainState(**restored.state))
+    def restore(self, like: TrainState, *, allow_config_change: bool = True) -> TrainState:
+        """The newest state, placed like another of the same shapes and dtypes.
+
+        Raises:
+          UsageError: if there is none, or one of other shapes or dtypes, or of another configuration.
+        """
+        wanted = parallel.to_global(like)._asdict()
+        content = manifest.read(self._path())
+        if not allow_config_change and content["config"] != self._fingerprint:
+            raise UsageError(
+                f"the checkpoint {self._path()} was saved under another configuration: "
+                "go on all the same by --allow_config_change"
+            )
+        self._check_fit(content["tree"], manifest.tree(wanted))
+        abstract = jax.tree.map(checkpoint.utils.to_shape_dtype_struct, wanted)
+        return parallel.to_local(TrainState(**self._read("state", checkpoint.args.StandardRestore(abstract))))
 
     def metrics(self) -> Metrics:
         """The metrics that lie with the newest state."""
-        arguments = checkpoint.args.Composite(metrics=checkpoint.args.JsonRestore())
-        restored: Any = self._manager.restore(self._manager.latest_step(), args=arguments)
-        return restored.metrics
+        return self._read("metrics", checkpoint.args.JsonRestore())
 
-    def means(self, like: Means) -> Means | None:
-        """The means of the data that the newest state was trained on, shaped like others; None where there are none."""
-        step = self._manager.latest_step()
-        if step is None or not (self._manager.directory / str(step) / "means").exists():
-            return None
-        arguments = checkpoint.args.Composite(means=checkpoint.args.StandardRestore(like._asdict()))
-        restored: Any = self._manager.restore(step, args=arguments)
-        return Means(**restored.means)
+    def means(self, like: Means) -> Means:
+        """The means of the data that the newest state was trained on, shaped like others."""
+        return Means(**self._read("means", checkpoint.args.StandardRestore(like._asdict())))
 
-    def close(self) -> None:
-        """Waits for what is still being done."""
-        self._manager.close()
+    def _path(self) -> pathlib.Path:
+        if not self.step:
+            raise UsageError(f"{self._folder.parent} has no checkpoint yet")
+        return self._folder / str(self.step)
+
+    def _read(self, item: str, arguments: checkpoint.args.CheckpointArgs) -> Any:
+        restored: Any = self._orbax.restore(self._path(), args=checkpoint.args.Composite(**{item: arguments}))
+        return restored[item]
+
+    def _check_fit(self, there: dict[str, list[Any]], here: dict[str, list[Any]]) -> None:
+        """Raises a UsageError where arrays differ, or are on one side only."""
+        names = [name for name in there | here if there.get(name) != here.get(name)]
+        names.sort(key=lambda name: not name.startswith("params/"))  # moments follow them
+        if names:
+            pairs = [f"{name} is {_shape(there.get(name))} there and {_shape(here.get(name))} here" for name in names]
+            more = f"; and {len(names) - 3} more" if len(names) > 3 else ""
+            raise UsageError(f"{self._path()} does not fit: {'; '.join(pairs[:3])}{more}: name another folder")
+
+    def _publish(self, partial: pathlib.Path, state: Any, step: int) -> None:
+        manifest.write(partial, state, self._fingerprint)
+        partial.rename(self._folder / str(step))
+        for older in _steps(self._folder):
+            if older < self.step:
+                shutil.rmtree(self._folder / str(older))
+
+
+def _steps(folder: pathlib.Path) -> list[int]:
+    """Whose checkpoints there are, whole or not, newest first."""
+    return sorted((int(path.name) for path in folder.glob("*") if path.name.isdecimal()), reverse=True)
+
+
+def _newest(folder: pathlib.Path) -> tuple[int, list[pathlib.Path]]:
+    """The step of the newest whole checkpoint, 0 where there is none, and those after it, which are broken."""
+    broken: list[pathlib.Path] = []
+    for step in _steps(folder):
+        path = folder / str(step)
+        if not (fault := manifest.fault(path)):
+            return step, broken
+        print(f"passing over the checkpoint {path}: {fault}", flush=True)
+        broken.append(path)
+    if broken:
+        raise CheckpointError(f"none of the checkpoints in {folder} is whole: start anew in another folder")
+    return 0, []
+
+
+def _tidy(folder: pathlib.Path) -> None:
+    """Renames broken checkpoints, so that nothing takes them for whole ones, and removes what was never finished."""
+    _, broken = _newest(folder)
+    for path in broken:
+        names = (path.with_name(f"broken-{path.name}{suffix}") for suffix in ("", *(f"-{i}" for i in range(2, 100))))
+        path.rename(next(name for name in names if not name.exists()))
+    for path in folder.glob("saving-*"):
+        shutil.rmtree(path)
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def _shape(signature: list[Any] | None) -> str:
+    return f"{tuple(signature[0])} of {signature[1]}" if signature else "missing"

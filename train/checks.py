@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from train import objectives, optimizers
-from train.config import Config, Mix, UsageError, VaeConfig, known
+from train.config import Config, Mix, VaeConfig, known
 from train.data import Dataset
+from train.errors import UsageError
 
 
 def check(config: Config, dataset: Dataset, *, devices: int, vae: objectives.Codec | None = None) -> None:

@@ -43,9 +43,9 @@ DISPLAY = Display(
 )
 
 
-def train_and_evaluate(config: Config, workdir: pathlib.Path) -> steps.TrainState:
+def train_and_evaluate(config: Config, workdir: pathlib.Path, *, allow_config_change: bool = False) -> steps.TrainState:
     """Trains a classifier, or goes on; see train.loop."""
-    return loop.train_and_evaluate(config, workdir, build)
+    return loop.train_and_evaluate(config, workdir, build, allow_config_change=allow_config_change)
 
 
 def build(config: Config, dataset: Dataset) -> loop.Program:

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple, NoReturn, TypeVar
 from absl import flags
 from ml_collections import config_flags
 
-from train.config import Config, UsageError, known, leaves
+from train.config import Config, known, leaves
+from train.errors import UsageError
 
 Kind = TypeVar("Kind")
 
@@ -37,6 +38,7 @@ class Arguments(NamedTuple):
 
     config: Any
     workdir: pathlib.Path | None
+    allow_config_change: bool
     distributed: bool
     coordinator: str | None
     num_processes: int | None
@@ -76,7 +78,7 @@ def parse(
     fields = [f"config.{name}" for name, _, _ in leaves(config)]
     for argument in argv:
         name = argument.lstrip("-").split("=")[0]
-        if not argument.startswith("-") or ("=" not in argument and name != "distributed"):
+        if not argument.startswith("-") or ("=" not in argument and name not in ("distributed", "allow_config_change")):
             raise UsageError(f"cannot read {argument!r}: write flags as --name=value (see --help)")
         inside = [field for field in fields if field.startswith(f"{name}.")]
         if inside and name != "config":
@@ -84,6 +86,7 @@ def parse(
         known("flag", name, ["config", *Arguments._fields[1:], *fields], prefix="--")
     values = flags.FlagValues()
     flags.DEFINE_string("workdir", None, "", flag_values=values)
+    flags.DEFINE_bool("allow_config_change", False, "", flag_values=values)
     flags.DEFINE_bool("distributed", False, "", flag_values=values)
     flags.DEFINE_string("coordinator", None, "", flag_values=values)
     flags.DEFINE_integer("num_processes", None, "", flag_values=values)
@@ -103,7 +106,7 @@ def parse(
     if "://" in (values.workdir or ""):
         raise UsageError(f"--workdir={values.workdir}: mount that storage, and name a folder of the file system")
     workdir = pathlib.Path(values.workdir).expanduser() if values.workdir else None
-    return Arguments(values.config, workdir, values.distributed, *explicit)
+    return Arguments(values.config, workdir, values.allow_config_change, values.distributed, *explicit)
 
 
 def load(path: pathlib.Path, function: str, kind: type[Kind]) -> Kind:
@@ -144,6 +147,8 @@ def _help(usage: str, path: pathlib.Path, function: str, config: Any) -> str:
         f"  --config=FILE      a Python file with {function}(), such as those in train/configs/",
         "  --workdir=FOLDER   the run folder (a new one under runs/ unless given); a run that was",
         "                     stopped there is resumed",
+        "  --allow_config_change",
+        "                     resume it even if its configuration was another one",
         "",
         "Several processes, each with its own devices and all with the same run folder (a TPU pod",
         "and SLURM are recognised from the environment):",

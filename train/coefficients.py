@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from train.config import UsageError
+from train.errors import UsageError
 from train.program import program
 
 if TYPE_CHECKING:

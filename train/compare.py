@@ -22,19 +22,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from train import comparison as comparison_lib
 from train.comparison import Comparison, Run
-from train.config import UsageError
+from train.errors import ProgramError
 from train.program import program
 
 if TYPE_CHECKING:
-    from train.reporting import Row
+    from train.run_folder import Row
 
 
 def trained(run: Run, workdir: pathlib.Path) -> "Row":
     """The metrics of a run's last epoch; it is trained, or resumed, unless it has ended already."""
-    from train import classifier, reporting
+    from train import classifier, run_folder
 
     folder = run.folder(workdir)
-    row = reporting.finished(folder, run.config)
+    row = run_folder.finished(folder, run.config)
     if row is None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with (
@@ -44,9 +44,10 @@ def trained(run: Run, workdir: pathlib.Path) -> "Row":
         ):
             try:
                 classifier.train_and_evaluate(run.config, folder)
-            except UsageError as error:
-                raise UsageError(f"{folder}: {error}") from None
-        row = reporting.finished(folder, run.config)
+            except ProgramError as error:
+                error.args = (f"{folder}: {error}",)
+                raise
+        row = run_folder.finished(folder, run.config)
     assert row is not None
     return row
 
@@ -60,14 +61,14 @@ class Measured(NamedTuple):
 
 def evaluated(run: Run, workdir: pathlib.Path, comparison: Comparison, rescaling: str = "") -> Measured:
     """Measures a run, rescaled or not; what was measured before in the same way is kept in its folder."""
-    from train import evaluate, measures, reporting
+    from train import evaluate, measures, run_folder
 
     trained(run, workdir)
     folder, data = run.folder(workdir), run.config.data
     sections = tuple(dict.fromkeys(measures.MEASURES[key].section for key in comparison.measures))
     settings = {"limit": comparison.limit, "sections": list(sections)}
     kept = folder / (f"measures_{rescaling}.json" if rescaling else "measures.json")
-    content = json.loads(kept.read_text()) if kept.exists() else {"settings": None}
+    content: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {"settings": None}
     needed = run.method in comparison.by_corruption
     if content["settings"] == settings and ("corruptions" in content or not needed):
         return Measured(content["values"], content.get("corruptions", {}))
@@ -82,7 +83,7 @@ def evaluated(run: Run, workdir: pathlib.Path, comparison: Comparison, rescaling
     values = {key: value for section in measured.values() for key, value in section.values.items()}
     by_corruption = measured["corruptions"].details["accuracy"] if "corruptions" in sections else {}
     found = Measured(values, {name: statistics.fmean(severities) for name, severities in by_corruption.items()})
-    reporting.write_json(kept, {"settings": settings, **found._asdict()})
+    run_folder.write_json(kept, {"settings": settings, **found._asdict()})
     return found
 
 

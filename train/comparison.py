@@ -8,7 +8,8 @@ import re
 import statistics
 from typing import Any
 
-from train.config import Config, Mix, UsageError, from_tree, known
+from train.config import Config, Mix, from_tree, known
+from train.errors import UsageError
 from train.measures import MEASURES, RESCALINGS
 
 Results = dict[str, Any]  # what train.compare writes as JSON

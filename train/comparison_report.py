@@ -8,9 +8,9 @@ import re
 import time
 
 from train import comparison as comparison_lib
-from train import comparison_figure, reporting
+from train import comparison_figure, run_folder
 from train.comparison import Claim, Comparison, Results, column, differences
-from train.config import UsageError
+from train.errors import UsageError
 from train.measures import MEASURES
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -32,24 +32,21 @@ def write(results: Results, comparison: Comparison, config: str, workdir: pathli
     record = {
         "command": f"python -m train.compare {config}".strip(),
         "date": time.strftime("%Y-%m-%d"),
-        "environment": reporting.environment(),
+        "environment": run_folder.environment(),
         "design": json.loads(json.dumps(dataclasses.asdict(here))),
         **results,
     }
     text = "\n".join(tables(record))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        reporting.write_json(path, record)
-        (workdir / "table.md").write_text(text + "\n")
-        with (workdir / "runs.csv").open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["dataset", "method", "alpha", "seed", *comparison.measures])
-            for run in results["runs"]:
-                cells = [run["values"][key] for key in comparison.measures]
-                writer.writerow([run["dataset"], run["method"], run["alpha"], run["seed"], *cells])
-        comparison_figure.draw(record, workdir / "differences.png")
-    except OSError as error:
-        raise UsageError(f"cannot write {error.filename}: {error.strerror}") from None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    run_folder.write_json(path, record)
+    (workdir / "table.md").write_text(text + "\n")
+    with (workdir / "runs.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["dataset", "method", "alpha", "seed", *comparison.measures])
+        for run in results["runs"]:
+            cells = [run["values"][key] for key in comparison.measures]
+            writer.writerow([run["dataset"], run["method"], run["alpha"], run["seed"], *cells])
+    comparison_figure.draw(record, workdir / "differences.png")
     print(text)
     print(f"\n{path}, {workdir / 'table.md'}, {workdir / 'runs.csv'}, {workdir / 'differences.png'}")
 

@@ -3,15 +3,14 @@
 from collections.abc import Iterator, Sequence
 import dataclasses
 import difflib
+import hashlib
 import json
 import pathlib
 from typing import Any, TypeVar
 
+from train.errors import UsageError
+
 Kind = TypeVar("Kind")
-
-
-class UsageError(Exception):
-    """A mistake of the user's: programs end with exit code 2 and this one line."""
 
 
 def _field(default: Any, doc: str) -> Any:
@@ -169,8 +168,15 @@ class VaeConfig:
         return f"{self.data.name}, VAE of {self.vae.latent_size} latents, seed {self.seed}"
 
 
-# Where things lie and how often they are saved determines nothing: these may change when a run is resumed.
-INCIDENTAL = ("data.data_dir", "data.manual_dir", "data.num_threads", "checkpoint_steps")
+# Where things lie, how often they are saved and who judges them changes no parameter: these may change on resuming.
+INCIDENTAL = ("data.data_dir", "data.manual_dir", "data.num_threads", "checkpoint_steps", "judge_epochs")
+
+
+def fingerprint(config: Any) -> str:
+    """A hash of what determines a run; fields that are added later, with their defaults, do not change it."""
+    defaults = {name: value for name, value, _ in leaves(type(config)())}
+    chosen = {name: value for name, value, _ in leaves(config) if name not in INCIDENTAL and value != defaults[name]}
+    return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()
 
 
 def read(path: pathlib.Path, kind: type[Kind]) -> Kind:

@@ -10,7 +10,7 @@ import numpy as np
 
 from train import config as config_lib
 from train import sources, streams
-from train.config import UsageError
+from train.errors import UsageError
 
 NUM_AVERAGED = 2000  # decoded images; the standard error of their mean pixel is 1/45 of a pixel's deviation
 

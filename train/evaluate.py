@@ -16,7 +16,8 @@ import shlex
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from train.config import UsageError, known
+from train.config import known
+from train.errors import UsageError
 from train.measures import RESCALINGS
 from train.program import program
 

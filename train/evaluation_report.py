@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from train import config, evaluation_figures, reporting
-from train.config import UsageError
+from train import config, evaluation_figures, reporting, run_folder
 from train.measures import MEASURES
 from train.sections import PROBABILITIES, ZERO_GRADIENTS, Section
 
@@ -27,19 +26,16 @@ def write(out: pathlib.Path, run: pathlib.Path, sections: dict[str, Section], co
         "run": str(run),
         "command": command,
         "date": time.strftime("%Y-%m-%d"),
-        "environment": reporting.environment(),
+        "environment": run_folder.environment(),
         "sections": {name: as_json(section) for name, section in sections.items()},
     }
     title = config.read(run / "config.json", config.Config).title
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "report.json").write_text(json.dumps(report, indent=2) + "\n")
-        (out / "report.md").write_text(_markdown(report, sections))
-        for name, section in sections.items():
-            if name in evaluation_figures.FIGURES:
-                evaluation_figures.FIGURES[name](section, title, out / f"{name}.png")
-    except OSError as error:
-        raise UsageError(f"cannot write {out}: {error.strerror}") from None
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "report.json").write_text(json.dumps(report, indent=2) + "\n")
+    (out / "report.md").write_text(_markdown(report, sections))
+    for name, section in sections.items():
+        if name in evaluation_figures.FIGURES:
+            evaluation_figures.FIGURES[name](section, title, out / f"{name}.png")
     rows = [(MEASURES[key].title, formatted(key, value)) for s in sections.values() for key, value in s.values.items()]
     for warning in warnings(sections):
         print(f"warning: {warning}", file=sys.stderr)

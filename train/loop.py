@@ -1,18 +1,21 @@
 """A run from top to bottom: data, model, state, steps, log, checkpoint, evaluation; of whatever program is trained."""
 
 from collections.abc import Callable, Mapping
+import contextlib
 import functools
 import math
 import pathlib
-import time
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import optax
 
-from train import checkpoints, checks, data, parallel, reporting, steps
-from train.config import UsageError
+from train import checkpoints, checks, data, parallel, reporting, run_folder, steps, stopping
+from train import config as config_lib
+from train.errors import DivergedError, StoppedError
+
+MOST_SKIPPED = 10  # steps in a row
 
 
 class Program(NamedTuple):
@@ -38,7 +41,11 @@ class Program(NamedTuple):
 
 
 def train_and_evaluate(
-    config: Any, workdir: pathlib.Path, build: Callable[[Any, data.Dataset], Program]
+    config: Any,
+    workdir: pathlib.Path,
+    build: Callable[[Any, data.Dataset], Program],
+    *,
+    allow_config_change: bool = False,
 ) -> steps.TrainState:
     """Trains and evaluates as configured, and leaves a run folder.
 
@@ -49,13 +56,13 @@ def train_and_evaluate(
       config: everything that determines the run: data, optimizer, num_epochs, seed, checkpoint_steps, and more.
       workdir: the run folder, the same for all processes; made here, or of the same run.
       build: checks a configuration against its data, and makes the program of the two.
+      allow_config_change: whether the run in the folder may have had another configuration.
 
     Returns:
       The final state.
 
     Raises:
-      UsageError: if the configuration cannot run, before anything is compiled; if the loss
-        is no longer finite at the end of an epoch.
+      ProgramError: if the run cannot start, before anything is compiled, or cannot go on; see train.errors.
     """
     parallel.in_leader(functools.partial(data.prepare, config.data))
     dataset = parallel.in_all(functools.partial(data.load, config.data, seed=config.seed))
@@ -66,72 +73,82 @@ def train_and_evaluate(
     total_steps = config.num_epochs * steps_per_epoch
     init_rng, step_rng = jax.random.split(jax.random.key(config.seed))
     checks.fits(program.init, init_rng, what="config.model")
-    parallel.in_leader(functools.partial(reporting.open_folder, workdir, config))
-    parallel.in_all(functools.partial(reporting.sees_folder, workdir))
 
-    state, step_rng = parallel.place((jax.jit(program.init)(init_rng), step_rng))
-    samples = {
-        name: parallel.place(steps.Samples(*split.resident, dataset.mean, dataset.std))
-        for name, split in dataset.splits.items()
-    }
-    means = parallel.place(parallel.in_all(functools.partial(data.means, dataset)))
-    saved = checkpoints.Checkpoints(workdir / "checkpoints")
-    measured: checkpoints.Metrics = []
-    if restored := saved.restore(state):
-        state, measured = restored, saved.metrics()
-    step = parallel.agreed(int(state.step), "the step to go on at")
-    if 0 < step < total_steps and parallel.leads():
-        print(f"going on at step {step} of {total_steps} in {workdir}", flush=True)
+    with contextlib.ExitStack() as stack:
+        claim = functools.partial(run_folder.claim, workdir, config, allow_change=allow_config_change)
+        stack.enter_context(parallel.in_leader(claim) or contextlib.nullcontext())
+        stack.enter_context(parallel.ended_by_others())
+        signal = stack.enter_context(stopping.requested())
+        parallel.in_all(functools.partial(run_folder.check_seen, workdir))
 
-    watched = "validation" if "validation" in dataset.splits else "test"
-    report = reporting.Report(
-        workdir, config.title, program.display, step=step, total_steps=total_steps, leads=parallel.leads()
-    )
-    for epoch in range(step // steps_per_epoch, config.num_epochs):
-        train_step = program.train_step(epoch)
-        order = parallel.share(data.epoch_order(len(train_split), batch_size, seed=config.seed, epoch=epoch))
-        read_at: list[float] = [time.perf_counter()]
-        pending: dict[str, jax.Array] = {}
-        for batch in train_split.batches(order[step % steps_per_epoch :], epoch=epoch):
-            if step == 0 and parallel.leads() and len(train_split.shape) == 3:
-                mine = jax.tree.map(lambda leaf: leaf[0], parallel.split(batch))
-                report.inputs(*jax.device_get(jax.jit(program.first_inputs)(samples["train"], mine, step_rng)))
-            state, metrics = train_step(state, samples["train"], parallel.split(batch), step_rng)
-            if pending:  # the step before, read while this one runs
-                measured.append(report.step(step, pending))
-                read_at.append(time.perf_counter())
-            step, pending = step + 1, metrics
-            if step % config.checkpoint_steps == 0 and step % steps_per_epoch:
-                measured.append(report.step(step, pending))
-                read_at.append(time.perf_counter())
-                pending = {}
-                saved.save(state, measured, means)
-        measured.append(report.step(step, pending))
-        read_at.append(time.perf_counter())
-        if len(read_at) > 2:
-            del read_at[0]  # the first step may have been compiled
-        row = {
-            "epoch": epoch + 1,
-            "step": step,
-            **{f"train_{name}": sum(row[name] for row in measured) / len(measured) for name in measured[0]},
-            "learning_rate": float(program.learning_rate(step - 1)),
-            "images_per_second": (len(read_at) - 1) * batch_size / (read_at[-1] - read_at[0]),
+        state, step_rng = parallel.place((jax.jit(program.init)(init_rng), step_rng))
+        samples = {
+            name: parallel.place(steps.Samples(*split.resident, dataset.mean, dataset.std))
+            for name, split in dataset.splits.items()
         }
-        for name in dict.fromkeys((watched, "test") if epoch + 1 == config.num_epochs else (watched,)):
-            found = evaluate(program, state, samples[name], dataset.splits[name], batch_size)
-            row |= {f"{name}_{key}": value for key, value in found.items()}
-        if not all(map(math.isfinite, row.values())):
-            raise UsageError(
-                f"training diverged in epoch {epoch + 1}, its loss is no longer finite: "
-                f"lower optimizer.learning_rate, now {config.optimizer.learning_rate}"
-            )
-        report.epoch(row, watched=watched)
-        measured = []
-        if step % config.checkpoint_steps == 0 or step == total_steps:
-            saved.save(state, measured, means)
-    saved.close()
-    report.close(watched=watched)
-    return state
+        means = parallel.place(parallel.in_all(functools.partial(data.means, dataset)))
+        saved = checkpoints.Checkpoints(workdir / "checkpoints", config_lib.fingerprint(config), writes=True)
+        step, measured = saved.step, []
+        if step:
+            state, measured = saved.restore(state, allow_config_change=allow_config_change), saved.metrics()
+        if 0 < step < total_steps and parallel.leads():
+            print(f"going on at step {step} of {total_steps} in {workdir}", flush=True)
+
+        watched = "validation" if "validation" in dataset.splits else "test"
+        report = reporting.Report(
+            workdir, config.title, program.display, step=step, total_steps=total_steps, leads=parallel.leads()
+        )
+        for number in range(step // steps_per_epoch, config.num_epochs):
+            train_step, epoch = program.train_step(number), reporting.Epoch(report, measured)
+            order = parallel.share(data.epoch_order(len(train_split), batch_size, seed=config.seed, epoch=number))
+            for batch in train_split.batches(order[step % steps_per_epoch :], epoch=number):
+                if step == 0 and parallel.leads() and len(train_split.shape) == 3:
+                    mine = jax.tree.map(lambda leaf: leaf[0], parallel.split(batch))
+                    report.inputs(*jax.device_get(jax.jit(program.first_inputs)(samples["train"], mine, step_rng)))
+                state, metrics = train_step(state, samples["train"], parallel.split(batch), step_rng)
+                step += 1
+                epoch.add(step, metrics)
+                if epoch.skipped_in_a_row == MOST_SKIPPED:
+                    raise _diverged(f"{MOST_SKIPPED} steps in a row", number, saved, config)
+                asked = step % parallel.steps_to_agree() == 0 and parallel.agreed_signal(signal())
+                if step % steps_per_epoch and (asked or step % config.checkpoint_steps == 0):
+                    saved.save(state, epoch.read(), means)
+                    if asked:
+                        raise _stopped(asked, step, total_steps, workdir)
+            row = {
+                "epoch": number + 1,
+                "step": step,
+                **epoch.row(batch_size),
+                "learning_rate": float(program.learning_rate(step - 1)),
+            }
+            for name in dict.fromkeys((watched, "test") if step == total_steps else (watched,)):
+                found = evaluate(program, state, samples[name], dataset.splits[name], batch_size)
+                row |= {f"{name}_{key}": value for key, value in found.items()}
+            if not all(map(math.isfinite, row.values())):
+                raise _diverged("what an epoch has measured", number, saved, config)
+            report.epoch(row, watched=watched)
+            measured = []
+            asked = parallel.agreed_signal(signal())
+            if asked or step % config.checkpoint_steps == 0 or step == total_steps:
+                saved.save(state, measured, means)
+            if asked and step < total_steps:
+                raise _stopped(asked, step, total_steps, workdir)
+        report.close(watched=watched)
+        return state
+
+
+def _diverged(what: str, epoch: int, saved: checkpoints.Checkpoints, config: Any) -> DivergedError:
+    last = f"the checkpoint of step {saved.step} is kept" if saved.step else "there is no checkpoint yet"
+    return DivergedError(
+        f"training diverged in epoch {epoch + 1}: loss or gradient of {what} not finite; {last}: "
+        f"lower optimizer.learning_rate, now {config.optimizer.learning_rate}, or look for broken samples"
+    )
+
+
+def _stopped(signal: int, step: int, total_steps: int, workdir: pathlib.Path) -> StoppedError:
+    return StoppedError(
+        f"stopped at step {step} of {total_steps}, saved: the same command goes on in {workdir}", signal
+    )
 
 
 def evaluate(

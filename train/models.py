@@ -17,7 +17,7 @@ from jaxtyping import Float
 
 import jaxmix
 from train import config as config_lib
-from train.config import UsageError
+from train.errors import UsageError
 
 
 def mean_over_positions(maps: Float[Array, "n r d"]) -> Float[Array, "n d"]:

@@ -5,7 +5,7 @@ import math
 import optax
 
 from train import config as config_lib
-from train.config import UsageError
+from train.errors import UsageError
 
 
 def schedule(config: config_lib.Optimizer, *, steps_per_epoch: int, num_epochs: int) -> optax.Schedule:

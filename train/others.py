@@ -9,7 +9,7 @@ import numpy as np
 from jaxmix.evaluation import corruptions
 from train import config as config_lib
 from train import data, sources
-from train.config import UsageError
+from train.errors import UsageError
 from train.sources import Arrays
 
 NOISE = "noise"

@@ -13,9 +13,10 @@ from jax.experimental.compilation_cache import compilation_cache
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 import numpy as np
 
-from train.config import UsageError
+from train.errors import LostError, UsageError
 
 AXIS = "devices"
+TIMEOUT = 30  # seconds after which a process that is not heard of counts as dead, and JAX ends the others
 
 Tree = TypeVar("Tree")
 Result = TypeVar("Result")
@@ -42,7 +43,9 @@ def join(distributed: bool, coordinator: str | None, num_processes: int | None, 
         return
     jax.config.update("jax_enable_preemption_service", False)  # it would swallow SIGTERM
     try:
-        jax.distributed.initialize(coordinator, num_processes, process_id)
+        jax.distributed.initialize(
+            coordinator, num_processes, process_id, heartbeat_timeout_seconds=TIMEOUT, shutdown_timeout_seconds=TIMEOUT
+        )
     except (ValueError, RuntimeError) as error:
         raise UsageError(f"cannot join the other processes: {' '.join(str(error).split())}") from None
 
@@ -87,7 +90,7 @@ def in_all(action: Callable[[], Result]) -> Result:
     except Exception as error:  # whatever it is, the others must hear of it
         failure = error
     if jax.process_count() > 1 and not multihost_utils.process_allgather(np.int32(failure is None)).all():
-        raise failure or UsageError("stopped, as another process did; its message says why")
+        raise failure or LostError("stopped, as another process did; its message says why")
     if failure:
         raise failure
     return result
@@ -102,9 +105,30 @@ def agreed(value: int, what: str) -> int:
     return value
 
 
-def in_leader(action: Callable[[], None]) -> None:
+def in_leader(action: Callable[[], Result]) -> Result | None:
     """Runs an action in the leading process only; the others wait for it, and end where it fails."""
-    in_all(lambda: action() if leads() else None)
+    return in_all(lambda: action() if leads() else None)
+
+
+def steps_to_agree() -> int:
+    """How often processes ask one another for signals: a process alone may at every step."""
+    return 1 if jax.process_count() == 1 else 10
+
+
+def agreed_signal(signal: int) -> int:
+    """The signal that any of the processes has received, 0 for none; all of them call it at the same step."""
+    return signal if jax.process_count() == 1 else int(multihost_utils.process_allgather(np.int32(signal)).max())
+
+
+@contextlib.contextmanager
+def ended_by_others() -> Iterator[None]:
+    """Names the cause of what JAX raises where another process has ended."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if jax.process_count() == 1:
+            raise
+        raise LostError(f"another process has ended, or is out of reach: {str(error).splitlines()[0]}") from None
 
 
 def train_step(step: Callable) -> Callable:

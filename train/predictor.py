@@ -17,7 +17,7 @@ from jaxmix import regularization
 from jaxmix.evaluation.attacks import PredictFn
 from train import checkpoints, classifier, data, models, parallel
 from train import config as config_lib
-from train.config import Config, UsageError
+from train.config import Config
 from train.data import Dataset, Means
 from train.measures import Halves
 from train.steps import Samples, TrainState
@@ -140,12 +140,8 @@ def load(
     shape, num_classes = dataset.splits["train"].shape, dataset.num_classes
     means = saved.means(Means(np.zeros(shape, np.float32), np.zeros(num_classes, np.float32)))
     restored = saved.restore(like)
-    saved.close()
-    if restored is None:
-        raise UsageError(f"{folder} has no checkpoint yet")
     exact = dataclasses.replace(config.model, dtype="float32")  # whatever was trained in: attacks need its gradients
     model = models.build(exact, shape, num_classes)
-    means = means or data.means(dataset)  # runs of earlier versions saved none
     return config, dataset, Predictor(model, restored, dataset.mean, dataset.std, means, **options)
 
 

@@ -14,6 +14,7 @@ import pathlib
 import sys
 
 from train import config, sources
+from train.errors import UsageError
 from train.program import program
 
 
@@ -28,7 +29,7 @@ def main(argv: Sequence[str]) -> None:
     for option in options:
         config.known("flag", option, ["data_dir", "manual_dir"], prefix="--")
     if len(names) != 1:
-        raise config.UsageError(f"name one data set, not {len(names)} (see --help)")
+        raise UsageError(f"name one data set, not {len(names)} (see --help)")
     config.known("data set", names[0], [*sources.RESIDENT, *sources.STREAMED, sources.CORRUPTED])
     manual_dir = pathlib.Path(options["manual_dir"]).expanduser() if "manual_dir" in options else None
     first = sources.tfds_builder(config.Data(name=names[0], data_dir=options.get("data_dir", "")))

@@ -1,25 +1,21 @@
-"""What a run says and leaves: its folder, progress, metrics.jsonl, TensorBoard events, figures, the closing table."""
+"""What a run says and shows: progress, rows of metrics, TensorBoard events, figures, the closing table."""
 
 from collections.abc import Iterable, Mapping, Sequence
-import dataclasses
-from importlib import metadata
-import json
-import os
+import itertools
+import math
 import pathlib
-import platform
 import re
 import statistics
 import sys
+import time
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import tqdm
 
-from train import figures
-from train.config import INCIDENTAL, UsageError, leaves, read
-
-Row = dict[str, Any]
+from train import figures, run_folder
+from train.run_folder import Row
 
 
 class Column(NamedTuple):
@@ -44,78 +40,6 @@ class Display(NamedTuple):
     panels: Sequence[figures.Panel]
 
 
-def open_folder(folder: pathlib.Path, config: Any) -> None:
-    """Makes the folder of a new run, or checks that the run in it is the one to go on with."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        written = folder / "config.json"
-        if written.exists():
-            _same_run(folder, config)
-        elif any(path.name != "environment.json" and path.suffix != ".partial" for path in folder.iterdir()):
-            raise UsageError(f"{folder} holds something else than a run: name another folder by --workdir")
-        write_json(folder / "environment.json", environment())
-        write_json(written, dataclasses.asdict(config))  # last: it marks the folder as a run's
-    except OSError as error:
-        raise UsageError(f"cannot write the run folder {folder}: {error.strerror}") from None
-
-
-def finished(folder: pathlib.Path, config: Any) -> Row | None:
-    """The metrics of the last epoch where this run has ended in this folder, else None."""
-    if not (folder / "config.json").exists():
-        return None
-    _same_run(folder, config)
-    rows = _rows(folder / "metrics.jsonl")
-    ended = rows and rows[-1]["epoch"] == config.num_epochs
-    return rows[-1] if ended and (folder / "checkpoints" / str(rows[-1]["step"])).is_dir() else None
-
-
-def _rows(path: pathlib.Path) -> list[Row]:
-    """The lines of metrics.jsonl but for a torn last one; none without the file."""
-    rows = []
-    for line in path.read_text().splitlines() if path.exists() else ():
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return rows
-
-
-def sees_folder(folder: pathlib.Path) -> None:
-    """Raises a UsageError in a process that does not see what the leading one has written."""
-    if not (folder / "config.json").exists():
-        raise UsageError(f"{folder} is not the run folder of all processes: name one on storage that they share")
-
-
-def _same_run(folder: pathlib.Path, config: Any) -> None:
-    """Raises a UsageError where the run in a folder is another one; a field that it does not know had its default."""
-    before = {name: value for name, value, _ in leaves(read(folder / "config.json", type(config)))}
-    now = {name: value for name, value, _ in leaves(config)}
-    changed = [name for name in now if name not in INCIDENTAL and before[name] != now[name]]
-    if changed:
-        difference = ", ".join(f"{name}={before[name]} there and {now[name]} here" for name in changed)
-        raise UsageError(f"{folder} holds another run, with {difference}: name another folder by --workdir")
-    devices = json.loads((folder / "environment.json").read_text())["devices"]
-    if devices != environment()["devices"]:
-        print(f"this run was on {devices}; partners depend on that, so it ends otherwise than it would have there")
-
-
-def write_json(path: pathlib.Path, content: Any) -> None:
-    """All or nothing."""
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(content, indent=2) + "\n")
-    os.replace(partial, path)
-
-
-def environment() -> dict[str, str]:
-    """Versions and devices."""
-    packages = ("jax", "jaxlib", "flax", "optax", "ott-jax", "orbax-checkpoint")
-    versions = {name: metadata.version(name) for name in packages}
-    devices = f"{jax.device_count()} x {jax.devices()[0].device_kind}, {jax.process_count()} process(es)"
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    host = f"{platform.machine()}, {cores} core(s)"
-    return {"python": platform.python_version(), **versions, "devices": devices, "host": host}
-
-
 class Report:
     """A run folder being written, and the progress of the run; silent in all processes but the leading one."""
 
@@ -130,16 +54,7 @@ class Report:
         import tensorboardX
 
         self._events = tensorboardX.SummaryWriter(str(folder / "events"), purge_step=step + 1)
-        self._keep_rows_until(step)
-
-    def _keep_rows_until(self, step: int) -> None:
-        """Drops what a stopped run wrote after its last checkpoint, a torn last line included."""
-        path = self._folder / "metrics.jsonl"
-        if path.exists():
-            self.rows = [row for row in _rows(path) if row["step"] <= step]
-            partial = path.with_suffix(".partial")
-            partial.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
-            os.replace(partial, path)
+        self.rows = run_folder.keep_rows_until(folder, step)
 
     def inputs(self, images: np.ndarray, labels: np.ndarray) -> None:
         """Shows what the network sees: mixed images [n, h, w, c] in [0, 1], labels [n, classes]."""
@@ -166,8 +81,7 @@ class Report:
         self.rows.append(row)
         if not self._leads:
             return
-        with (self._folder / "metrics.jsonl").open("a") as file:
-            file.write(json.dumps(row, allow_nan=False) + "\n")
+        run_folder.add_row(self._folder, row)
         for name, value in row.items():
             if name not in ("epoch", "step"):
                 self._events.add_scalar(re.sub("^(train|validation|test)_", r"\1/", name), value, row["step"])
@@ -183,9 +97,9 @@ class Report:
         self._bar.set_description(f"{watched} {first}", refresh=False)
         if self._bar.disable:
             loss, speed = f"loss {row['train_loss']:.4f}", f"{row['images_per_second']:,.0f} images/s"
-            print(
-                f"epoch {row['epoch']:3d}", loss, *training, f"{watched} {first}", second, speed, sep="  ", flush=True
-            )
+            skipped = [f"{row['skipped_steps']} steps skipped, not finite"] if row["skipped_steps"] else []
+            parts = (loss, *training, f"{watched} {first}", second, speed, *skipped)
+            print(f"epoch {row['epoch']:3d}", *parts, sep="  ", flush=True)
 
     def close(self, *, watched: str) -> None:
         """Draws the curves and prints the closing table."""
@@ -200,8 +114,55 @@ class Report:
             for split in splits
             for column in self._display.columns
         ]
+        if skipped := sum(row["skipped_steps"] for row in self.rows):
+            lines.append(("steps skipped", f"{skipped}, whose loss or gradient was not finite"))
         speed = statistics.median(row["images_per_second"] for row in self.rows)
         print(table([*lines, ("images/s", f"{speed:,.0f}"), ("run folder", str(self._folder))]))
+
+
+class Epoch:
+    """What the steps of an epoch measure; each is read while the next one runs.
+
+    Args:
+      report: what hears of each step.
+      metrics: of the steps before, where a run goes on in the middle of an epoch.
+    """
+
+    def __init__(self, report: Report, metrics: list[dict[str, float]]):
+        self._report, self._metrics = report, metrics
+        self._unread: tuple[int, Mapping[str, Any]] | None = None
+        self._read_at = [time.perf_counter()]
+
+    def add(self, step: int, metrics: Mapping[str, Any]) -> None:
+        """Takes the metrics of a step, which may still be running, and waits for those of the step before."""
+        self.read()
+        self._unread = step, metrics
+
+    def read(self) -> list[dict[str, float]]:
+        """Waits for the last step, and returns the metrics of all of them."""
+        if self._unread:
+            self._metrics.append(self._report.step(*self._unread))
+            self._read_at.append(time.perf_counter())
+            self._unread = None
+        return self._metrics
+
+    @property
+    def skipped_in_a_row(self) -> int:
+        """How many of the last steps that were read changed nothing."""
+        return sum(1 for _ in itertools.takewhile(lambda row: row["skipped"], reversed(self._metrics)))
+
+    def row(self, batch_size: int) -> Row:
+        """Means over the steps that were not skipped, NaN where all were, their number and the speed."""
+        metrics = self.read()
+        taken = [row for row in metrics if not row["skipped"]]
+        means = {
+            f"train_{name}": statistics.fmean(row[name] for row in taken) if taken else math.nan
+            for name in metrics[0]
+            if name != "skipped"
+        }
+        times = self._read_at[1:] if len(self._read_at) > 2 else self._read_at  # the first step may have been compiled
+        speed = (len(times) - 1) * batch_size / (times[-1] - times[0])
+        return {**means, "skipped_steps": len(metrics) - len(taken), "images_per_second": speed}
 
 
 def table(rows: Iterable[Sequence[str]]) -> str:

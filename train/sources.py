@@ -17,7 +17,7 @@ from absl import logging
 import numpy as np
 
 from train import config as config_lib
-from train.config import UsageError
+from train.errors import UsageError
 
 Arrays = tuple[np.ndarray, np.ndarray]  # inputs and int32 labels
 
@@ -49,6 +49,16 @@ def _read(data_set: str, data_dir: str) -> Raw:
 
 
 def _arrays(builder: Any, split: str) -> Arrays:
+    try:
+        return _read_split(builder, split)
+    except Exception as error:  # of a broken file; array_record and its readers raise all kinds
+        raise UsageError(
+            f"cannot read the {split} split of {builder.name} in {builder.data_path}, {' '.join(str(error).split())}: "
+            "delete that folder, and prepare it again"
+        ) from None
+
+
+def _read_split(builder: Any, split: str) -> Arrays:
     items = builder.as_data_source(split)
     images = np.empty((len(items), *builder.info.features["image"].shape), np.uint8)
     labels = np.empty(len(items), np.int32)
@@ -120,7 +130,7 @@ def prepare(builder: Any, manual_dir: pathlib.Path | None) -> None:
         _reach(next(iter(files)))
     try:
         builder.download_and_prepare(download_config=tfds.download.DownloadConfig(**options))
-    except (OSError, tfds.download.NonMatchingChecksumError) as error:
+    except Exception as error:  # tfds and what reads the files for it raise all kinds
         raise UsageError(f"cannot prepare {builder.name}: {' '.join(str(error).split())}") from None
 
 

@@ -82,6 +82,8 @@ def train_step(
 ) -> tuple[TrainState, dict[str, Array]]:
     """Takes one step on this device's share of the batch, and averages over devices.
 
+    Where the loss or its gradient is not finite, nothing of the state changes but its step.
+
     Args:
       state: the same on every device; so is the state returned.
       samples: the training split.
@@ -95,7 +97,7 @@ def train_step(
       axis_name: the devices' axis.
 
     Returns:
-      The new state, and metrics averaged over devices.
+      The new state, and metrics averaged over devices; "skipped" is 1 for a step that changed nothing, else 0.
     """
     mix_rng, augment_rng = step_keys(rng, state.step, jax.lax.axis_index(axis_name))
     inputs, labels = inputs_of(samples, batch, augment_rng, augment=augment, num_classes=num_classes)
@@ -106,11 +108,15 @@ def train_step(
         (value, metrics), updates = bound(variables, inputs, labels, mix_rng, state.step)
         return value, (metrics, updates.get("batch_stats", {}))
 
-    gradient, (metrics, batch_stats) = jax.grad(loss, has_aux=True)(state.params)
-    gradient, metrics, batch_stats = jax.lax.pmean((gradient, metrics, batch_stats), axis_name)
+    (value, (metrics, batch_stats)), gradient = jax.value_and_grad(loss, has_aux=True)(state.params)
+    value, gradient, metrics, batch_stats = jax.lax.pmean((value, gradient, metrics, batch_stats), axis_name)
     updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
-    return TrainState(state.step + 1, params, batch_stats, opt_state), metrics
+    new = state._replace(
+        params=optax.apply_updates(state.params, updates), batch_stats=batch_stats, opt_state=opt_state
+    )
+    finite = jnp.isfinite(value + optax.tree.norm(gradient))
+    kept = jax.tree.map(lambda after, before: jnp.where(finite, after, before), new, state)
+    return kept._replace(step=state.step + 1), metrics | {"skipped": 1.0 - finite}
 
 
 def step_keys(rng: Array, step: Array | int, device: Array | int) -> tuple[Array, Array]:

@@ -9,7 +9,7 @@ import numpy as np
 
 import jaxmix
 from jaxmix.vae import squared_mmd
-from train import autoencoder, classifier, data, figures, parallel, predictor, reporting, sections, steps
+from train import autoencoder, classifier, data, figures, parallel, predictor, reporting, run_folder, sections, steps
 from train import config as config_lib
 from train.config import Config, Mix, Model, VaeConfig
 from train.objectives import Codec
@@ -51,7 +51,7 @@ def write(folder: pathlib.Path) -> None:
         )
         values |= {"clean_accuracy": clean, "reconstructed_accuracy": known}
         lines += [("judge, clean images", f"{clean:.2%}"), ("judge, reconstructions", f"{known:.2%}")]
-    reporting.write_json(folder / "quality.json", values)
+    run_folder.write_json(folder / "quality.json", values)
     print(reporting.table([*lines, ("pictures", str(folder / "sheet.png"))]))
     if config.judge_epochs and known < ENOUGH * clean:
         print(
@@ -88,7 +88,7 @@ def _train_judge(config: VaeConfig, folder: pathlib.Path) -> None:
     judge = Config(
         data=config.data, model=Model(width=16), mix=Mix(method="erm"), num_epochs=config.judge_epochs, seed=config.seed
     )
-    if reporting.finished(folder, judge) is None:
+    if run_folder.finished(folder, judge) is None:
         classifier.train_and_evaluate(judge, folder)
 
 

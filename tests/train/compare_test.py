@@ -10,9 +10,9 @@ import pytest
 from scipy import stats
 
 from tests.train.conftest import ROOT
-from train import classifier, cli, compare, comparison, comparison_report, config, cost, evaluate, reporting, sections
+from train import classifier, cli, compare, comparison, comparison_report, config, cost, evaluate, run_folder, sections
 from train.comparison import Claim, Comparison
-from train.config import UsageError
+from train.errors import UsageError
 
 CONFIGS = sorted((ROOT / "train" / "configs").glob("compare_*.py"))
 RECORDS = sorted((ROOT / "train" / "results").glob("*.json"))
@@ -201,7 +201,7 @@ def test_a_run_that_was_stopped_after_its_last_epoch_is_not_taken_for_ended(tmp_
     folder = run.folder(tmp_path)
     [checkpoint] = [path for path in (folder / "checkpoints").iterdir() if path.name.isdigit()]
     checkpoint.rename(tmp_path / "aside")
-    assert reporting.finished(folder, run.config) is None
+    assert run_folder.finished(folder, run.config) is None
 
 
 def test_everything_is_written(tmp_path, monkeypatch, capsys):

@@ -1,15 +1,21 @@
 """What the tests of the trainer share: small runs, the digits, Fashion-MNIST as tfds prepares it."""
 
+import contextlib
 import fcntl
 import functools
+import json
 import os
 import pathlib
+import shutil
+import socket
 import subprocess
 import sys
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
+from orbax import checkpoint
 import pytest
 
 from train import augmentation, config, data, models, parallel, steps
@@ -35,10 +41,27 @@ def fashion_mnist(common):
     if not original:
         pytest.skip("JAXMIX_FASHION_MNIST names no folder with the four original files")
     folder = common / "tfds"
-    with (common / "tfds.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(common / "tfds.lock"):
         command = ["train.prepare", "fashion_mnist", f"--data_dir={folder}", f"--manual_dir={original}"]
         subprocess.run([sys.executable, "-m", *command], cwd=ROOT, check=True, capture_output=True, timeout=300)
+    return folder
+
+
+@contextlib.contextmanager
+def locked(path):
+    """One worker at a time."""
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def once(common, name, make, folder):
+    """A copy of the folder that make(folder) leaves, which is called once for all workers."""
+    with locked(common / f"{name}.lock"):
+        if not (common / name).exists():
+            with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+                make(common / name)
+    shutil.copytree(common / name, folder)
     return folder
 
 
@@ -47,8 +70,8 @@ def small_config(**mix):
     return config.Config(model=config.Model(width=4), mix=config.Mix(**mix), num_epochs=2)
 
 
-def start(*arguments, devices=1, cache=None):
-    """A run of train.main in a process of its own; cache is a folder of compiled programs."""
+def start(*arguments, devices=1, cache=None, under=()):
+    """A run of train.main in a process of its own, under another command; cache is a folder of compiled programs."""
     caching = {"JAX_COMPILATION_CACHE_DIR": str(cache), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
     environment = (
         os.environ
@@ -58,20 +81,40 @@ def start(*arguments, devices=1, cache=None):
             "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
         }
     )
-    command = [sys.executable, "-m", "train.main", *arguments]
+    command = [*under, sys.executable, "-m", "train.main", *arguments]
     return subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
 
 
-def run(*arguments, devices=1, cache=None, timeout=300):
+def run(*arguments, devices=1, cache=None, timeout=300, under=()):
     """A whole run of train.main."""
-    process = start(*arguments, devices=devices, cache=cache)
+    process = start(*arguments, devices=devices, cache=cache, under=under)
     try:
         output, errors = process.communicate(timeout=timeout)
     finally:
         process.kill()
     return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
+
+
+def final_state(folder, step):
+    """As numpy arrays, on whatever devices they were."""
+    path = folder.resolve() / "checkpoints" / str(step) / "state"
+    with checkpoint.Checkpointer(checkpoint.PyTreeCheckpointHandler()) as checkpointer:
+        tree = checkpointer.metadata(path).item_metadata.tree
+        as_numpy = jax.tree.map(lambda _: checkpoint.RestoreArgs(restore_type=np.ndarray), tree)
+        return checkpointer.restore(path, args=checkpoint.args.PyTreeRestore(restore_args=as_numpy))
+
+
+def rows(folder):
+    measured = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in row.items() if name != "images_per_second"} for row in measured]
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        return probe.getsockname()[1]
 
 
 def setup(dataset, objective, rng=0, augment="", **model):

@@ -1,6 +1,9 @@
 """Data sets, their splits, streams and augmentation."""
 
 import io
+import os
+import pathlib
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +12,7 @@ from PIL import Image
 import pytest
 
 from train import augmentation, config, data, main, prepare, streams
+from train.errors import UsageError
 
 
 def load(name, **fields):
@@ -156,6 +160,25 @@ def test_the_real_builder_gives_fashion_mnist(fashion_mnist):
     assert dataset.std == pytest.approx([0.3530], abs=1e-4)
 
 
+def test_prepared_files_that_are_broken_end_the_run_with_the_remedy(fashion_mnist, tmp_path, capsys):
+    shutil.copytree(fashion_mnist / "fashion_mnist", tmp_path / "fashion_mnist")
+    [records] = tmp_path.rglob("*test.array_record*")
+    os.truncate(records, 100_000)
+    assert main.main(["--config.data.name=fashion_mnist", f"--config.data.data_dir={tmp_path}"]) == 2
+    error = capsys.readouterr().err
+    assert "cannot read the test split of fashion_mnist in" in error
+    assert "delete that folder, and prepare it again" in error
+    assert error.count("\n") == 1
+
+
+def test_original_files_that_are_broken_are_refused(fashion_mnist, tmp_path, capsys):
+    for path in pathlib.Path(os.environ["JAXMIX_FASHION_MNIST"]).iterdir():
+        shutil.copyfile(path, tmp_path / path.name)
+    os.truncate(tmp_path / "t10k-images-idx3-ubyte.gz", 100_000)
+    assert prepare.main(["fashion_mnist", f"--data_dir={tmp_path / 'tfds'}", f"--manual_dir={tmp_path}"]) == 2
+    assert "t10k-images-idx3-ubyte.gz, downloaded to" in capsys.readouterr().err
+
+
 def test_data_that_are_not_prepared_end_the_run_at_once_with_the_command_to_prepare_them(tmp_path, capsys):
     pytest.importorskip("tensorflow_datasets")
     assert main.main(["--config.data.name=cifar10", f"--config.data.data_dir={tmp_path}"]) == 2
@@ -211,7 +234,7 @@ def test_what_cannot_be_downloaded_says_which_files_it_wants(capsys, tmp_path):
     ],
 )
 def test_what_a_stream_cannot_do_is_refused(fields, message):
-    with pytest.raises(config.UsageError, match=message):
+    with pytest.raises(UsageError, match=message):
         load("imagenet2012", **fields)
 
 

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 
@@ -15,20 +14,21 @@ from scipy import special
 from sklearn import metrics
 
 from jaxmix.evaluation import attacks, calibration, corruptions
-from tests.train.conftest import ROOT, small_config
+from tests.train.conftest import ROOT, once, small_config
 from train import classifier, data, evaluate, evaluation_report, measures, models, others, predictor, sections, sources
 from train import config as config_lib
-from train.config import UsageError
+from train.errors import UsageError
 from train.evaluate import Options
 
 
 @pytest.fixture(scope="module")
-def run_folder(tmp_path_factory, programs):
+def run_folder(common, tmp_path_factory, programs):
     """A small network that has learnt a little."""
-    folder = tmp_path_factory.mktemp("evaluated") / "run"
-    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+
+    def make(folder):
         classifier.train_and_evaluate(small_config(method="mixup", alpha=0.4), folder)
-    return folder
+
+    return once(common, "evaluated", make, tmp_path_factory.mktemp("evaluated") / "run")
 
 
 @pytest.fixture
@@ -163,7 +163,7 @@ def _without_gradient(predict, means):
     return lambda images: predict(jax.lax.stop_gradient(images))
 
 
-def test_rescaling_is_the_library_s_and_each_half_is_measured(run_folder, tmp_path):
+def test_rescaling_is_the_library_s_and_each_half_is_measured(run_folder):
     """Against the transformation written out, on the means of the normalised training images."""
     measured = evaluate.evaluate(run_folder, Options(only=("calibration", "rescaling")))
     table = measured["rescaling"].details["rescaling"]
@@ -189,11 +189,7 @@ def test_rescaling_is_the_library_s_and_each_half_is_measured(run_folder, tmp_pa
     assert len({row["nll"] for row in table.values()}) == 4
     assert table["plain"]["ece"] == pytest.approx(measured["calibration"].values["ece"])
     assert measured["rescaling"].values["nll_rescaled"] == table["rescaled"]["nll"]
-    without_means = tmp_path / "run"  # as runs of earlier versions are
-    shutil.copytree(run_folder, without_means)
-    [means] = without_means.glob("checkpoints/*/means")
-    shutil.rmtree(means)
-    both = evaluate.evaluate(without_means, Options(only=("calibration",), rescale="both"))["calibration"].values
+    both = evaluate.evaluate(run_folder, Options(only=("calibration",), rescale="both"))["calibration"].values
     assert (both["nll"], both["ece"]) == pytest.approx((table["rescaled"]["nll"], table["rescaled"]["ece"]))
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import jaxmix
+from tests.train.conftest import once
 from train import autoencoder, checkpoints, config, loop, main, objectives, parallel, predictor, steps, vae
 from train.objectives import Codec
 
@@ -22,12 +23,13 @@ FLAGS = ["--config.vae.latent_size=4", "--config.vae.widths=(4,8)", "--config.nu
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory, programs):
+def folder(common, tmp_path_factory, programs):
     """A run of a VAE that has learnt little."""
-    made = tmp_path_factory.mktemp("vae") / "run"
-    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        assert vae.main([*FLAGS, "--config.checkpoint_steps=5", f"--workdir={made}"]) == 0
-    return made
+
+    def make(folder):
+        assert vae.main([*FLAGS, "--config.checkpoint_steps=5", f"--workdir={folder}"]) == 0
+
+    return once(common, "vae", make, tmp_path_factory.mktemp("vae") / "run")
 
 
 def rows_of(folder):
@@ -182,8 +184,6 @@ def test_mistakes_end_with_code_2_and_one_line(flags, message, tmp_path, capsys,
 def test_the_judge_may_be_left_out(folder, tmp_path, capsys):
     """Then nothing is warned of either."""
     shutil.copytree(folder, tmp_path / "run", ignore=shutil.ignore_patterns("judge"))
-    written = tmp_path / "run" / "config.json"
-    written.write_text(json.dumps(json.loads(written.read_text()) | {"judge_epochs": 0}))
     flags = [*FLAGS[:3], "--config.judge_epochs=0", "--config.checkpoint_steps=5"]
     assert vae.main([*flags, f"--workdir={tmp_path / 'run'}"]) == 0
     assert "WARNING" not in capsys.readouterr().out

@@ -1,0 +1,153 @@
+"""Any input gives what the method promises, or an error of this library that names the cause."""
+
+import functools
+import pathlib
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+import jax
+import jax.numpy as jnp
+import jaxtyping
+import numpy as np
+import pytest
+
+import jaxmix
+
+LIBRARY = pathlib.Path(jaxmix.__file__).parent
+
+METHODS = {
+    "mixup": jaxmix.mixup,
+    "mixup_shared": functools.partial(jaxmix.mixup, shared=True, pairing=jaxmix.pairings.roll),
+    "cutmix": jaxmix.cutmix,
+    "hmix": jaxmix.hmix,
+    "gmix": jaxmix.gmix,
+    "kmixup": jaxmix.kmixup,
+    "kcutmix": lambda *arguments, k, **options: jaxmix.cutmix(
+        *arguments, pairing=functools.partial(jaxmix.pairings.transport, k=k, solver="exact"), **options
+    ),
+    "varmixup": functools.partial(jaxmix.varmixup, encode=lambda x: x, decode=lambda z: z),
+    "perturbed_erm": jaxmix.regularization.perturbed_erm,
+}
+OF_SPACE = ("cutmix", "hmix", "gmix", "kcutmix")  # their masks need one
+GROUPED = ("kmixup", "kcutmix")
+
+# Samples, space and channels of what each method is compiled for, once.
+GRID = [
+    ((8, 6, 5, 3), "float32", 4),
+    ((6, 3, 7, 1), "uint8", 2),
+    ((9, 7, 2), "bfloat16", 3),
+    ((4, 2, 3, 2, 2), "float16", 1),
+    ((5, 4), "float32", 1),
+    ((1, 3, 3, 1), "float32", 1),
+]
+EMBEDDINGS = [((5, 4), "float32"), ((9, 2), "bfloat16"), ((4, 6), "float16"), ((1, 3), "float32")]
+
+
+def in_hull(batch, mixed, labels):
+    """Whether points have the batch's dtype and lie between its extremes, and labels sum to one."""
+    assert mixed.dtype == batch.dtype
+    before, after = np.asarray(batch, np.float64), np.asarray(mixed, np.float64)
+    slack = 0.5 if batch.dtype == jnp.uint8 else float(jnp.finfo(batch.dtype).eps) * np.abs(before).max()
+    assert np.all(after >= before.min(0) - slack)
+    assert np.all(after <= before.max(0) + slack)
+    np.testing.assert_allclose(np.asarray(labels).sum(1), 1, atol=2e-6)
+
+
+def options(name, k):
+    return {"k": k} if name in GROUPED else {}
+
+
+def cases():
+    for name in METHODS:
+        for shape, dtype, k in GRID:
+            without_space = name in OF_SPACE and len(shape) == 2
+            too_few = name in GROUPED and shape[0] < 2 * k
+            if not (without_space or too_few):
+                yield pytest.param(name, shape, dtype, k, id=f"{name}-{shape}-{dtype}")
+
+
+@pytest.fixture(autouse=True)
+def _without_the_checks_of_annotations(monkeypatch):
+    """They are those of the tests; users have only the library's own, and of these errors are to come."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    with jax._src.config.traceback_filtering("off"):
+        yield
+
+
+@pytest.mark.parametrize(("name", "shape", "dtype", "k"), list(cases()))
+def test_what_is_mixed_is_of_the_batch_s_hull_and_labels_are_its_shares(name, shape, dtype, k):
+    n, space = shape[0], shape[1:-1]
+    probe = jnp.broadcast_to(jnp.eye(n).reshape(n, *(1,) * len(space), n), (n, *space, n))  # whose pixels it is
+    fn = jax.jit(functools.partial(METHODS[name], **options(name, k)))
+
+    @settings(max_examples=50, deadline=None, derandomize=True, database=None)
+    @given(st.integers(0, 2**32 - 1), st.floats(-3, 3), st.sampled_from([0.0, 1e-3, 1.0, 100.0]))
+    def check(seed, log_alpha, scale):
+        draws = np.random.default_rng(seed)
+        noise = scale * (draws.uniform(size=shape) if dtype == "uint8" else draws.normal(size=shape))
+        batch = {"x": jnp.asarray(noise.astype(np.float32)).astype(dtype), "probe": probe}
+        mixed, labels = fn(batch, jnp.eye(n), jax.random.key(seed), alpha=np.float32(10**log_alpha))
+        assert mixed["x"].shape == shape
+        assert labels.shape == (n, n)
+        in_hull(batch["x"], mixed["x"], labels)
+        np.testing.assert_allclose(labels, np.asarray(mixed["probe"]).mean(tuple(range(1, 1 + len(space)))), atol=1e-5)
+
+    check()
+
+
+@pytest.mark.parametrize(("shape", "dtype"), EMBEDDINGS)
+def test_multimix_gives_points_of_the_hull(shape, dtype):
+    fn = jax.jit(functools.partial(jaxmix.multimix, num_mixed=7))
+
+    @settings(max_examples=50, deadline=None, derandomize=True, database=None)
+    @given(st.integers(0, 2**32 - 1), st.floats(-2, 3), st.sampled_from([0.0, 1e-3, 1.0, 100.0]))
+    def check(seed, log_alpha, scale):
+        batch = jnp.asarray(scale * np.random.default_rng(seed).normal(size=shape)).astype(dtype)
+        mixed, labels = fn(batch, jnp.eye(shape[0]), jax.random.key(seed), alpha=np.float32(10**log_alpha))
+        assert mixed.shape == (7, shape[1])
+        in_hull(batch, mixed, labels)
+
+    check()
+
+
+def valid(name, shape, dtype, labels, alpha, k):
+    """What the docstrings say."""
+    n = shape[0] if shape else 0
+    return (
+        n > 0
+        and not (name in OF_SPACE and max(shape[1:-1], default=0) < 2)
+        and 1e-36 < alpha < 3e38
+        and dtype in ("float32", "bfloat16", "float16", "uint8")
+        and labels in ("one_hot", "none")
+        and not (name in GROUPED and (k < 1 or n % k or n < 2 * k))
+    )
+
+
+@settings(max_examples=600, deadline=None, derandomize=True, database=None)
+@given(
+    name=st.sampled_from(sorted(METHODS)),
+    shape=st.lists(st.integers(0, 6), max_size=4).map(tuple),
+    dtype=st.sampled_from(["float32", "bfloat16", "float16", "uint8", "int32", "bool", "complex64"]),
+    labels=st.sampled_from(["one_hot", "none", "integers", "bytes", "fewer", "scalar"]),
+    alpha=st.one_of(st.floats(), st.floats(0.1, 10)),
+    k=st.integers(-1, 6),
+)
+def test_what_is_not_promised_is_an_error_of_the_library(name, shape, dtype, labels, alpha, k):
+    n = shape[0] if shape else 0
+    batch = jax.ShapeDtypeStruct(shape, dtype)
+    given_labels = {
+        "one_hot": jnp.zeros((n, 3)),
+        "none": None,
+        "integers": jnp.zeros(n, jnp.int32),
+        "bytes": jnp.zeros((n, 3), jnp.uint8),
+        "fewer": jnp.zeros((n + 1, 3)),
+        "scalar": jnp.float32(1),
+    }[labels]
+    fn = functools.partial(METHODS[name], alpha=alpha, **options(name, k))
+    if valid(name, shape, dtype, labels, alpha, k):
+        mixed, _ = jax.eval_shape(fn, batch, given_labels, jax.random.key(0))
+        assert (mixed.shape, mixed.dtype) == (shape, dtype)
+        return
+    with pytest.raises((TypeError, ValueError), match=r".") as caught:
+        jax.eval_shape(fn, batch, given_labels, jax.random.key(0))
+    assert LIBRARY in pathlib.Path(str(caught.traceback[-1].path)).parents, caught.value
