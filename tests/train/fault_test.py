@@ -357,6 +357,21 @@ def test_another_configuration_is_refused_unless_it_is_asked_for(faulty, capsys)
     assert main.main(changed) == 0
 
 
+def test_a_checkpoint_of_another_configuration_is_refused(faulty, tmp_path, capsys):
+    """One that was copied from another run."""
+    flags = [
+        *SHORT,
+        "--config.num_epochs=1",
+        "--config.optimizer.learning_rate=0.001",
+        f"--workdir={tmp_path / 'other'}",
+    ]
+    assert main.main(flags) == 0
+    shutil.rmtree(tmp_path / "other" / "checkpoints")
+    shutil.copytree(faulty / "checkpoints", tmp_path / "other" / "checkpoints")
+    assert main.main(flags) == 2
+    assert "was saved under another configuration" in capsys.readouterr().err
+
+
 def test_a_run_folder_has_one_writer(faulty, capsys):
     with run_folder.claim(faulty, small_config(method="erm"), allow_change=True):
         assert main.main([*SHORT, f"--workdir={faulty}", "--allow_config_change"]) == 6
