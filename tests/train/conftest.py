@@ -78,7 +78,7 @@ def start(*arguments, devices=1, cache=None, under=()):
         | (caching if cache else {})
         | {
             "JAX_PLATFORMS": "cpu",
-            "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+            "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}",
         }
     )
     command = [*under, sys.executable, "-m", "train.main", *arguments]
