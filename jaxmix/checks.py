@@ -68,7 +68,7 @@ def targets(labels: Labels, n: int) -> None:
 
 
 def positive(name: str, value: Scalar) -> None:
-    """Checks a number that must be positive and finite, so in float32, which is computed in, unless it is traced."""
+    """Checks a number that must be positive and finite in float32, unless it is traced."""
     if _concrete(name, value) and not 1e-36 < value < 3e38:
         beyond = ", beyond what float32 computes with" if 0 < value < np.inf else ""
         raise ValueError(f"{name} must be positive and finite, got {value}{beyond}")

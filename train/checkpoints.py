@@ -8,7 +8,7 @@ from typing import Any
 import jax
 from orbax import checkpoint
 
-from train import manifest, parallel
+from train import manifest, parallel, run_folder
 from train.data import Means
 from train.errors import CheckpointError, UnwritableError, UsageError
 from train.steps import TrainState
@@ -37,7 +37,6 @@ class Checkpoints:
 
     def __init__(self, folder: pathlib.Path, fingerprint: str = "", *, writes: bool = False):
         self._folder, self._fingerprint = folder.resolve(), fingerprint
-        self._orbax = checkpoint.Checkpointer(checkpoint.CompositeCheckpointHandler())
         if writes:
             parallel.in_leader(functools.partial(_tidy, self._folder))
             self.step = parallel.agreed(max(_steps(self._folder), default=0), "the newest whole checkpoint")
@@ -59,7 +58,8 @@ class Checkpoints:
             means=checkpoint.args.StandardSave(parallel.to_global(means)._asdict()),
         )
         try:
-            self._orbax.save(partial, args=arguments)
+            with _orbax() as orbax:
+                orbax.save(partial, args=arguments)
             parallel.in_leader(functools.partial(self._publish, partial, tree, step))
         except (OSError, ValueError) as error:  # tensorstore has no error of its own for a full disk
             raise UnwritableError(
@@ -99,7 +99,8 @@ class Checkpoints:
         return self._folder / str(self.step)
 
     def _read(self, item: str, arguments: checkpoint.args.CheckpointArgs) -> Any:
-        restored: Any = self._orbax.restore(self._path(), args=checkpoint.args.Composite(**{item: arguments}))
+        with _orbax() as orbax:
+            restored: Any = orbax.restore(self._path(), args=checkpoint.args.Composite(**{item: arguments}))
         return restored[item]
 
     def _check_fit(self, there: dict[str, list[Any]], here: dict[str, list[Any]]) -> None:
@@ -112,11 +113,17 @@ class Checkpoints:
             raise UsageError(f"{self._path()} does not fit: {'; '.join(pairs[:3])}{more}: name another folder")
 
     def _publish(self, partial: pathlib.Path, state: Any, step: int) -> None:
-        manifest.write(partial, state, self._fingerprint)
+        described = manifest.describe(partial, state)
+        origin = {"config": self._fingerprint, "versions": run_folder.versions()}
+        run_folder.write_json(partial / manifest.NAME, described | origin)
         partial.rename(self._folder / str(step))
         for older in _steps(self._folder):
             if older < self.step:
                 shutil.rmtree(self._folder / str(older))
+
+
+def _orbax() -> checkpoint.Checkpointer:
+    return checkpoint.Checkpointer(checkpoint.CompositeCheckpointHandler())
 
 
 def _steps(folder: pathlib.Path) -> list[int]:

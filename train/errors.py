@@ -1,7 +1,5 @@
 """Why programs end before their work is done: each reason has an exit code of its own, and one line."""
 
-import signal
-
 
 class ProgramError(Exception):
     """A program cannot go on; its message says why, and what helps."""
@@ -51,4 +49,3 @@ class StoppedError(ProgramError):
     def __init__(self, message: str, number: int):
         super().__init__(message)
         self.exit_code = 128 + number
-        self.name = signal.Signals(number).name

@@ -1,33 +1,18 @@
-"""What a checkpoint consists of, written into its folder last: without it, or where it is not so, nothing counts."""
+"""What a checkpoint consists of: it counts only while its files are what its manifest says."""
 
 import hashlib
 import json
-import os
 import pathlib
 from typing import Any
 
 import jax
 
-from train.run_folder import versions
-
 NAME = "manifest.json"
 
 
-def write(folder: pathlib.Path, state: Any, fingerprint: str) -> None:
-    """Describes the files that are in a folder, and the state that they hold.
-
-    Args:
-      folder: of one checkpoint.
-      state: a tree of arrays.
-      fingerprint: of the configuration.
-    """
-    content = {"files": digests(folder), "tree": tree(state), "config": fingerprint, "versions": versions()}
-    partial = folder / f"{NAME}.partial"
-    with partial.open("w") as file:
-        json.dump(content, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, folder / NAME)
+def describe(folder: pathlib.Path, state: Any) -> dict[str, Any]:
+    """The files that are in a folder, and the state, a tree of arrays, that they hold."""
+    return {"files": digests(folder), "tree": tree(state)}
 
 
 def fault(folder: pathlib.Path) -> str:

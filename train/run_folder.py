@@ -12,6 +12,7 @@ from typing import IO, Any
 
 import jax
 
+from train import manifest
 from train.config import INCIDENTAL, leaves, read
 from train.errors import InUseError, UnwritableError, UsageError
 
@@ -76,13 +77,13 @@ def check_seen(folder: pathlib.Path) -> None:
 
 
 def finished(folder: pathlib.Path, config: Any) -> Row | None:
-    """The metrics of the last epoch where this run has ended in this folder, else None."""
+    """The metrics of the last epoch where this run has ended in this folder, its last checkpoint whole, else None."""
     if not (folder / CONFIG).exists():
         return None
     _check_same(folder, config)
     measured = rows(folder)
     ended = measured and measured[-1]["epoch"] == config.num_epochs
-    return measured[-1] if ended and (folder / "checkpoints" / str(measured[-1]["step"])).is_dir() else None
+    return measured[-1] if ended and not manifest.fault(folder / "checkpoints" / str(measured[-1]["step"])) else None
 
 
 def rows(folder: pathlib.Path) -> list[Row]:

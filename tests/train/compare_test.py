@@ -194,12 +194,17 @@ def test_runs_that_have_ended_are_kept_and_a_further_method_costs_its_own(tmp_pa
 
 
 def test_a_run_that_was_stopped_after_its_last_epoch_is_not_taken_for_ended(tmp_path):
-    """Its metrics are written before its last checkpoint."""
+    """Its metrics are written before its last checkpoint, which may be damaged since, too."""
     design = tiny()
     run = comparison.run(design, "iris", "erm", 1.0, 0)
     compare.trained(run, tmp_path)
     folder = run.folder(tmp_path)
     [checkpoint] = [path for path in (folder / "checkpoints").iterdir() if path.name.isdigit()]
+    content = (checkpoint / "manifest.json").read_text()
+    (checkpoint / "manifest.json").write_text("{}")
+    assert run_folder.finished(folder, run.config) is None
+    (checkpoint / "manifest.json").write_text(content)
+    assert run_folder.finished(folder, run.config) is not None
     checkpoint.rename(tmp_path / "aside")
     assert run_folder.finished(folder, run.config) is None
 

@@ -59,8 +59,10 @@ def once(common, name, make, folder):
     """A copy of the folder that make(folder) leaves, which is called once for all workers."""
     with locked(common / f"{name}.lock"):
         if not (common / name).exists():
+            shutil.rmtree(common / f"{name}.making", ignore_errors=True)
             with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-                make(common / name)
+                make(common / f"{name}.making")
+                (common / f"{name}.making").rename(common / name)
     shutil.copytree(common / name, folder)
     return folder
 
