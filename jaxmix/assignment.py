@@ -7,6 +7,8 @@ from jax import Array
 import jax.numpy as jnp
 from jaxtyping import Float, Int
 
+from jaxmix import shortest_paths
+
 Costs = Float[Array, "g k k"]
 Columns = Int[Array, "g k"]
 
@@ -25,7 +27,7 @@ class Plan(NamedTuple):
 
 
 def exact(costs: Costs) -> Columns:
-    """Solves each assignment problem to its optimum, by the Hungarian algorithm.
+    """Solves each assignment problem to its optimum, by shortest augmenting paths.
 
     Args:
       costs: [g, k, k]. Entries that are not finite count as the largest finite one.
@@ -39,16 +41,9 @@ def exact(costs: Costs) -> Columns:
 
     References:
       Crouse, `On implementing 2D rectangular assignment algorithms
-      <https://doi.org/10.1109/TAES.2016.140952>`_, 2016, as implemented by optax
+      <https://doi.org/10.1109/TAES.2016.140952>`_, 2016
     """
-    from optax import assignment
-
-    def columns(cost):
-        rows, columns = assignment.hungarian_algorithm(cost)
-        return jnp.zeros(cost.shape[0], jnp.int32).at[rows].set(columns.astype(jnp.int32))
-
-    with jax.numpy_dtype_promotion("standard"):  # optax relies on it where float64 is enabled
-        return jax.vmap(columns)(_finite(costs))
+    return jax.vmap(shortest_paths.assign)(_unit_range(costs))
 
 
 def sinkhorn(costs: Costs, *, epsilon: float = 0.05, num_iterations: int = 50) -> Columns:

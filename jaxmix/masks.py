@@ -3,6 +3,9 @@
 A mask returns weights [n], one for the whole sample, or [n, *space], in float32.
 """
 
+import functools
+import math
+
 import jax
 from jax import Array
 import jax.numpy as jnp
@@ -63,7 +66,8 @@ def box(space: Space, ratio: Float[Array, " n"], rng: PRNGKeyArray) -> Float[Arr
       Yun et al., `CutMix: Regularization Strategy to Train Strong Classifiers with
       Localizable Features <https://arxiv.org/abs/1905.04899>`_, 2019
     """
-    return jnp.where(_inside_box(space, 1 - ratio, rng), jnp.float32(0), jnp.float32(1))
+    inside = _inside(_box_sides(space, 1 - ratio, rng), (ratio.shape[0], *space))
+    return jnp.where(inside, jnp.float32(0), jnp.float32(1))
 
 
 def framed_box(
@@ -100,10 +104,12 @@ def framed_box(
       Perspective <https://arxiv.org/abs/2208.09913>`_, 2022
     """
     checks.probability("area_ratio", area_ratio)
-    frame = ~_inside_box(space, (1 - ratio) * jnp.asarray(area_ratio, jnp.float32), rng)
-    share = jnp.mean(frame, axis=range(1, frame.ndim), dtype=jnp.float32)
-    outside = ratio / jnp.where(share > 0, share, 1)  # without a frame there is nobody to get it
-    return jnp.where(frame, jnp.expand_dims(outside, range(1, frame.ndim)), 0)
+    sides = _box_sides(space, (1 - ratio) * jnp.asarray(area_ratio, jnp.float32), rng)
+    inside = _inside(sides, (ratio.shape[0], *space))
+    places = math.prod(space)
+    frame = places - math.prod(jnp.sum(side, axis=1, dtype=jnp.int32) for side in sides)
+    outside = ratio * places / jnp.maximum(frame, 1).astype(jnp.float32)  # without a frame nobody gets it
+    return jnp.where(inside, 0, jnp.expand_dims(outside, range(1, inside.ndim)))
 
 
 def gaussian(space: Space, ratio: Float[Array, " n"], rng: PRNGKeyArray) -> Float[Array, "n *space"]:
@@ -163,17 +169,22 @@ def _rank(space: Space) -> int:
     return rank
 
 
-def _inside_box(space: Space, area: Float[Array, " n"], rng: PRNGKeyArray) -> Bool[Array, "n *space"]:
-    """Whether each place lies in a box that covers the given share of space before clipping."""
+def _box_sides(space: Space, area: Float[Array, " n"], rng: PRNGKeyArray) -> list[Bool[Array, "n _"]]:
+    """Which places along each axis lie in a box that covers the given share of space before clipping."""
     rank = _rank(space)
     side = jnp.sqrt(area) if rank == 2 else area ** (1 / rank)  # sqrt is rounded correctly, a power is not
-    inside = jnp.ones((area.shape[0],) + (1,) * len(space), bool)
-    for axis, (length, axis_rng) in enumerate(zip(space, jax.random.split(rng, len(space)), strict=True)):
-        if length == 1:
-            continue
+    sides = []
+    for length, axis_rng in zip(space, jax.random.split(rng, len(space)), strict=True):
         half = jnp.floor(length * side).astype(jnp.int32) // 2
         centre = jax.random.randint(axis_rng, area.shape, 0, length, jnp.int32)
         place = jnp.arange(length, dtype=jnp.int32)[None]
         within = (place >= (centre - half)[:, None]) & (place < (centre + half)[:, None])
-        inside &= jnp.expand_dims(within, [1 + other for other in range(len(space)) if other != axis])
-    return jnp.broadcast_to(inside, (area.shape[0], *space))
+        sides.append(within if length > 1 else jnp.ones_like(within))
+    return sides
+
+
+def _inside(sides: list[Bool[Array, "n _"]], shape: tuple[int, ...]) -> Bool[Array, "n *space"]:
+    """Whether each place lies in the box of these sides."""
+    axes = range(1, len(shape))
+    alone = [jnp.expand_dims(side, [o for o in axes if o != axis]) for axis, side in zip(axes, sides, strict=True)]
+    return jnp.broadcast_to(functools.reduce(jnp.logical_and, alone), shape)

@@ -51,7 +51,7 @@ def beta(n: int, rng: PRNGKeyArray, *, alpha: Scalar = 1.0) -> Float[Array, " n"
     cosine = jnp.cos(jnp.pi * jax.random.uniform(angle_rng, (n,), jnp.float32))
     u, uc = jnp.exp(-exponent), -jnp.expm1(-exponent) * cosine**2
     smaller = 0.5 * u / (u + uc) / (1 + jnp.sqrt(uc / (u + uc)))
-    return jnp.where(jax.random.bernoulli(side_rng, shape=(n,)), smaller, 1 - smaller)
+    return jnp.where(jax.random.bernoulli(side_rng, jnp.float32(0.5), (n,)), smaller, 1 - smaller)
 
 
 def dirichlet(n: int, m: int, rng: PRNGKeyArray, *, alpha: Scalar | tuple[Scalar, Scalar] = 1.0) -> Float[Array, "n m"]:

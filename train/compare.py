@@ -1,7 +1,6 @@
 """Compares methods: trains each over seeds, evaluates every run, and writes tables.
 
 Usage: python -m train.compare [--config=FILE] [--workdir=FOLDER] ...
-       python -m train.compare --readme
 
 A comparison is a Python file with get_comparison(), such as train/configs/compare_digits.py.
 Alpha is chosen for each method on a validation split, by runs of seeds of their own; then all
@@ -161,8 +160,8 @@ def compare(comparison: Comparison, workdir: pathlib.Path) -> dict[str, Any]:
     return {"selection": tried, "runs": runs, "cost": costs}
 
 
-def parse(argv: Sequence[str]) -> tuple[Any, Comparison | None]:
-    """Reads the flags, and the comparison unless the README's tables are asked for."""
+def parse(argv: Sequence[str]) -> tuple[Any, Comparison]:
+    """Reads the flags and the comparison."""
     from train import cli
 
     parser = cli.Parser(__doc__ or "")
@@ -178,10 +177,7 @@ def parse(argv: Sequence[str]) -> tuple[Any, Comparison | None]:
     add("--results", metavar="FILE", type=pathlib.Path, help="where results go (results.json in the workdir)")
     add("--data_dir", metavar="FOLDER", help="where tfds' data lie")
     add("--manual_dir", metavar="FOLDER", help="of original files, to prepare data from")
-    add("--readme", action="store_true", help="only make the README's tables anew from train/results/*.json")
     flags = parser.parse_args(argv)
-    if flags.readme:
-        return flags, None
     comparison = cli.load(flags.config, "get_comparison", Comparison)
     comparison_lib.check(comparison)
     places = {name: value for name in ("data_dir", "manual_dir") if (value := getattr(flags, name)) is not None}
@@ -196,9 +192,6 @@ def main(argv: Sequence[str]) -> None:
     flags, comparison = parse(argv)
     from train import comparison_report, parallel  # after --help and usage errors, which need no JAX
 
-    if comparison is None:
-        comparison_report.update_readme()
-        return
     parallel.keep_programs(flags.workdir / "programs")
     results = compare(comparison, flags.workdir)
     comparison_report.write(

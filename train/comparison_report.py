@@ -1,20 +1,16 @@
-"""What a comparison leaves: results as JSON, a table, a CSV file, a figure; and the README's tables."""
+"""What a comparison leaves: results as JSON, a table, a CSV file, a figure."""
 
 import csv
 import dataclasses
 import json
 import pathlib
-import re
 import time
 
 from train import comparison as comparison_lib
 from train import comparison_figure, run_folder
 from train.comparison import Claim, Comparison, Results, column, differences
-from train.errors import UsageError
 from train.measures import MEASURES
 
-ROOT = pathlib.Path(__file__).parents[1]
-RESULTS = ROOT / "train" / "results"
 VERDICTS = {1: "holds", 0: "not seen", -1: "the contrary"}
 
 
@@ -94,15 +90,14 @@ def _by_corruption(record: Results, dataset: str, heading: str) -> list[str]:
     for name in names:
         cells = []
         for method in methods:
-            of_both = (record, dataset, method, baseline, name, "corruptions")
-            against = [] if method == baseline else differences(*of_both)
+            against = differences(record, dataset, method, baseline, name, "corruptions")
             cells.append(_marked("corrupted_accuracy", column(record, dataset, method, name, "corruptions"), against))
         lines.append("| " + " | ".join([name.replace("_", " "), *cells]) + " |")
     return lines
 
 
 def _cell(record: Results, dataset: str, method: str, baseline: str, key: str) -> str:
-    against = [] if method == baseline else differences(record, dataset, method, baseline, key)
+    against = differences(record, dataset, method, baseline, key)
     return _marked(key, column(record, dataset, method, key), against)
 
 
@@ -112,11 +107,11 @@ def _marked(key: str, values: list[float], against: list[float]) -> str:
     Args:
       key: of the measure.
       values: by seed.
-      against: their differences to the baseline's; none where they are the baseline's.
+      against: their differences to the baseline's.
     """
     mean, error = comparison_lib.mean_and_error(values)
     text = f"{_plain(key, mean)} ± {_plain(key, error, signed=False)}"
-    if not against or MEASURES[key].better == "none":
+    if MEASURES[key].better == "none":
         return text
     return {1: f"**{text}**", 0: text, -1: f"*{text}*"}[comparison_lib.counts(against, MEASURES[key].better)]
 
@@ -160,20 +155,3 @@ def _caption(record: Results) -> str:
         f"{limit} `{record['command']}`, {environment['devices']} on {environment['host']}, "
         f"jax {environment['jax']}, {record['date']}."
     )
-
-
-def update_readme(readme: pathlib.Path = ROOT / "README.md", results: pathlib.Path = RESULTS) -> None:
-    """Makes every table of the README anew that stands between <!-- results: NAME --> and <!-- end -->."""
-    readme.write_text(updated(readme.read_text(), results))
-
-
-def updated(text: str, results: pathlib.Path = RESULTS) -> str:
-    """A text whose tables are those of the results."""
-
-    def table(match: re.Match) -> str:
-        path = results / f"{match[1]}.json"
-        if not path.is_file():
-            raise UsageError(f"the README asks for {path}, which is missing")
-        return "\n".join([f"<!-- results: {match[1]} -->", *tables(json.loads(path.read_text())), "<!-- end -->"])
-
-    return re.sub(r"<!-- results: (\w+) -->.*?<!-- end -->", table, text, flags=re.DOTALL)

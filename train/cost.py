@@ -1,32 +1,77 @@
 """What things cost against one another: all timed in one program, round by round."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 import time
+from typing import Any, NamedTuple, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from train import classifier, data, parallel, steps
 from train.config import Config
 
+Key = TypeVar("Key", bound=Hashable)
 
-def seconds(functions: Mapping[str, Callable[[], object]], num_rounds: int = 50) -> dict[str, np.ndarray]:
+
+class Compiled(NamedTuple):
+    """A program for fixed arguments.
+
+    Attributes:
+      call: runs it.
+      seconds: to compile it.
+      bytes_moved: what XLA reckons that it reads and writes.
+      bytes_held: of its results and what it needs besides, at once.
+    """
+
+    call: Callable[[], Any]
+    seconds: float
+    bytes_moved: float
+    bytes_held: float
+
+
+def compiled(function: Callable, *arguments: Any) -> Compiled:
+    """Compiles a function for its arguments."""
+    jax.eval_shape(lambda *arguments: function(*arguments), *arguments)  # imports what it needs, which may take long
+    start = time.perf_counter()
+    program = jax.jit(function).lower(*arguments).compile()
+    seconds = time.perf_counter() - start
+    memory: Any = program.memory_analysis()
+    costs: Any = program.cost_analysis()
+    held = memory.output_size_in_bytes + memory.temp_size_in_bytes
+    return Compiled(lambda: program(*arguments), seconds, costs["bytes accessed"], held)
+
+
+def recycling(function: Callable, *arguments: Any) -> Callable[[], Any]:
+    """A function's call that writes its result over the one before, instead of into new memory."""
+    program = jax.jit(lambda scratch, *arguments: function(*arguments), donate_argnums=0, keep_unused=True)
+    scratch = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(function, *arguments))
+
+    def call():
+        nonlocal scratch
+        scratch = program(scratch, *arguments)
+        return scratch
+
+    return call
+
+
+def seconds(functions: Mapping[Key, Callable[[], object]], num_rounds: int = 50) -> dict[Key, np.ndarray]:
     """Times each function once per round, in an order drawn anew, after one call that compiles it."""
     for function in functions.values():
         jax.block_until_ready(function())
-    times: dict[str, list[float]] = {name: [] for name in functions}
-    order = np.random.default_rng(0)
+    times: dict[Key, list[float]] = {name: [] for name in functions}
+    order, names = np.random.default_rng(0), list(functions)
     for _ in range(num_rounds):
-        for name in order.permutation(list(functions)):  # what ran before leaves its mark on the caches
+        for i in order.permutation(len(names)):  # what ran before leaves its mark on the caches
             start = time.perf_counter()
-            jax.block_until_ready(functions[name]())
-            times[name].append(time.perf_counter() - start)
+            jax.block_until_ready(functions[names[i]]())
+            times[names[i]].append(time.perf_counter() - start)
     return {name: np.array(values) for name, values in times.items()}
 
 
-def quartiles(ratios: np.ndarray) -> list[float]:
+def quartiles(values: np.ndarray) -> list[float]:
     """[lower, median, upper]."""
-    return np.percentile(ratios, (25, 50, 75)).tolist()
+    return np.percentile(values, (25, 50, 75)).tolist()
 
 
 def step_ratios(configs: Mapping[str, Config], dataset: data.Dataset, num_rounds: int = 50) -> dict[str, list[float]]:
@@ -41,14 +86,14 @@ def step_ratios(configs: Mapping[str, Config], dataset: data.Dataset, num_rounds
       The quartiles of the ratios within a round: [lower, median, upper].
     """
     samples = parallel.place(steps.Samples(*dataset.splits["train"].resident, dataset.mean, dataset.std))
-    runs = {name: _stepper(config, dataset, samples) for name, config in configs.items()}
+    runs = {name: stepper(config, dataset, samples) for name, config in configs.items()}
     with parallel.compiled_anew():
         times = seconds(runs, num_rounds)
     base = times[next(iter(times))]
     return {name: quartiles(values / base) for name, values in times.items()}
 
 
-def _stepper(config: Config, dataset: data.Dataset, samples: steps.Samples) -> Callable[[], object]:
+def stepper(config: Config, dataset: data.Dataset, samples: steps.Samples) -> Callable[[], object]:
     """A function that takes one step more."""
     program, split = classifier.build(config, dataset), dataset.splits["train"]
     state, rng = parallel.place((jax.jit(program.init)(jax.random.key(0)), jax.random.key(1)))

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import jaxmix
+from jaxmix import vae as vae_lib
 from tests.train.conftest import once
 from train import autoencoder, checkpoints, config, loop, main, objectives, parallel, predictor, steps, vae
 from train.objectives import Codec
@@ -106,6 +107,24 @@ def test_the_vae_sees_images_and_the_classifier_normalised_ones(folder, digits):
     np.testing.assert_allclose(around.decode(latents), (plain.decode(latents) - digits.mean) / digits.std, atol=1e-4)
 
 
+def test_the_objective_is_of_images_and_of_two_draws():
+    """Not of the classifier's inputs; and what the MMD is to is not the draw that made the latents."""
+    seen = []
+
+    def model(images, rng):
+        seen.append(images)
+        latents = jax.random.normal(rng, (8, 3))
+        return vae_lib.Outputs(images, latents, jnp.zeros((8, 3)), jnp.zeros((8, 3)))
+
+    images, mean, std = jax.random.uniform(jax.random.key(0), (8, 4, 4, 1)), jnp.full(1, 0.3), jnp.full(1, 0.2)
+    loss = functools.partial(autoencoder.objective, config=config.Autoencoder(), mean=mean, std=std)
+    _, terms = loss(model, (images - mean) / std, jnp.eye(8), jax.random.key(1), 0)
+    np.testing.assert_allclose(seen[0], images, atol=1e-6)
+    sample_rng, prior_rng = jax.random.split(jax.random.key(1))
+    draws = [jax.random.normal(rng, (8, 3)) for rng in (sample_rng, prior_rng)]
+    assert float(terms["mmd"]) == pytest.approx(float(vae_lib.squared_mmd(*draws)), abs=1e-6)
+
+
 @pytest.mark.parametrize("method", ["erm", "mixup", "varmixup", "cutmix"])
 def test_a_configured_vae_mixes_latents_or_its_reconstructions_are_mixed(method):
     codec = Codec(lambda x: jnp.tanh(x.reshape(len(x), -1)), lambda z: (2 * z).reshape(-1, 4, 4, 1))
@@ -144,6 +163,7 @@ def test_k_mixup_in_latent_space_is_varmixup_with_transport():
             "mix.vae={folder} data.name=iris model.name=mlp data.batch_size=32",
             "is of digits, image_size=224, and this run of iris",
         ),
+        ("mix.vae={folder} data.image_size=64", "is of digits, image_size=224, and this run of digits, image_size=64"),
         ("mix.vae={folder} mix.interpolation=cubic", "unknown interpolation 'cubic': take one of linear, slerp"),
         ("mix.vae={folder} mix.real_fraction=2", "real_fraction must lie in"),
         ("mix.vae={folder} mix.shared=true", "varmixup draws a ratio for each sample: leave mix.shared"),

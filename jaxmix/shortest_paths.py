@@ -1,0 +1,124 @@
+"""One assignment problem by shortest augmenting paths, in steps of equal cost that many problems take side by side."""
+
+import functools
+from typing import NamedTuple
+
+import jax
+from jax import Array
+import jax.numpy as jnp
+from jaxtyping import Bool, Float, Int
+
+NOBODY = -1
+
+
+class _State(NamedTuple):
+    """Where the search for a path stands, from a row without a column to a column without a row.
+
+    Attributes:
+      price: of each column; a row's own column is one of those where cost - price is least.
+      row_of: the row that has each column, or NOBODY.
+      waiting: whether each row has no column yet; the path starts at the first of them.
+      row: from which columns are reached now; NOBODY once a path is found.
+      column: reached last, and given to its new row next once a path is found; NOBODY at the start.
+      distance: of `column`.
+      shortest: the least distance of each column found so far.
+      before: the column whose row reached each column at that distance, or NOBODY.
+      settled: whether that distance is final.
+    """
+
+    price: Float[Array, " k"]
+    row_of: Int[Array, " k"]
+    waiting: Bool[Array, " k"]
+    row: Int[Array, ""]
+    column: Int[Array, ""]
+    distance: Float[Array, ""]
+    shortest: Float[Array, " k"]
+    before: Int[Array, " k"]
+    settled: Bool[Array, " k"]
+
+
+def assign(costs: Float[Array, "k k"]) -> Int[Array, " k"]:
+    """Finds the permutation of the least total cost.
+
+    Rows get columns one after the other: each time by the shortest path, in cost above prices,
+    from a row without a column to a column without a row, over rows that give up theirs for
+    another one. A step settles one column of such a path, or hands one over. So problems under
+    vmap wait for one another at the very end only, rather than at each row.
+
+    Args:
+      costs: [k, k], finite.
+
+    Returns:
+      The column of every row, [k] int32.
+
+    Example:
+      >>> shortest_paths.assign(jnp.array([[4.0, 1.0], [2.0, 0.0]]))
+      Array([1, 0], dtype=int32)
+
+    References:
+      Crouse, `On implementing 2D rectangular assignment algorithms
+      <https://doi.org/10.1109/TAES.2016.140952>`_, 2016
+    """
+    k, nobody = costs.shape[0], jnp.int32(NOBODY)
+
+    def step(state: _State) -> _State:
+        pair = _settle(costs, state), _hand_over(state)
+        return jax.tree.map(functools.partial(jnp.where, state.row != NOBODY), *pair)
+
+    start = _State(
+        price=jnp.min(costs, axis=0),
+        row_of=jnp.full(k, nobody),
+        waiting=jnp.ones(k, bool),
+        row=jnp.int32(0),
+        column=nobody,
+        distance=jnp.float32(0),
+        shortest=jnp.full(k, jnp.inf, jnp.float32),
+        before=jnp.full(k, nobody),
+        settled=jnp.zeros(k, bool),
+    )
+    row_of = jax.lax.while_loop(lambda state: jnp.any(state.waiting), step, start).row_of
+    return jnp.zeros(k, jnp.int32).at[row_of].set(_places(costs))
+
+
+def _settle(costs: Array, state: _State) -> _State:
+    """Reaches columns from the present row, and settles the nearest: the path's end where nobody has it."""
+    excess = costs[state.row] - state.price
+    offset = jnp.where(state.column == NOBODY, 0, state.distance - excess[state.column])
+    nearer = ~state.settled & (excess + offset < state.shortest)
+    shortest = jnp.where(nearer, excess + offset, state.shortest)
+    before = jnp.where(nearer, state.column, state.before)
+    column = jnp.argmin(jnp.where(state.settled, jnp.inf, shortest)).astype(jnp.int32)
+    distance = shortest[column]
+    settled = state.settled | (_places(costs) == column)
+    row = state.row_of[column]
+    lowered = jnp.where((row == NOBODY) & settled, shortest - distance, 0)
+    return state._replace(
+        price=state.price + lowered,
+        row=row,
+        column=column,
+        distance=distance,
+        shortest=shortest,
+        before=before,
+        settled=settled,
+    )
+
+
+def _hand_over(state: _State) -> _State:
+    """Gives a column to the row that reached it, and begins the next path where that was the first row."""
+    index = _places(state.price)
+    before = state.before[state.column]
+    first = jnp.argmax(state.waiting).astype(jnp.int32)
+    ends = before == NOBODY
+    waiting = state.waiting & ~(ends & (index == first))
+    return state._replace(
+        row_of=jnp.where(index == state.column, jnp.where(ends, first, state.row_of[before]), state.row_of),
+        waiting=waiting,
+        row=jnp.where(ends, jnp.argmax(waiting).astype(jnp.int32), NOBODY),
+        column=before,
+        shortest=jnp.where(ends, jnp.inf, state.shortest),
+        settled=state.settled & ~ends,
+    )
+
+
+def _places(array: Array) -> Int[Array, " k"]:
+    return jnp.arange(array.shape[0], dtype=jnp.int32)

@@ -1,0 +1,137 @@
+"""The benchmark's tables, small and few; what it measures against; and the README's tables."""
+
+import json
+import pathlib
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from train import benchmark, benchmark_report, by_hand, cost, fields, mixing_tables, peers, readme, training_tables
+from train.benchmark_report import Table
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+SMALL = {
+    "methods": lambda rounds: mixing_tables.methods(rounds, batches=((32, 8),)),
+    "scratch": lambda rounds: mixing_tables.scratch(rounds, n=4, size=8),
+    "draws": lambda rounds: mixing_tables.draws(rounds, sizes=(8,), alphas=(0.2,)),
+    "transport": lambda rounds: mixing_tables.transport(rounds, n=16, groups=(4,)),
+    "hull": lambda rounds: mixing_tables.hull(rounds, m=8, sizes=(8,), d=4, positions=2),
+    "steps": lambda rounds: training_tables.training_steps(rounds, n=16, size=8, mixes=("erm", "mixup")),
+    "devices": lambda rounds: training_tables.scaling(rounds, counts=(2,), repeats=1),
+}
+
+
+@pytest.mark.parametrize("name", benchmark.TABLES)
+def test_every_table_is_of_numbers(name):
+    table = SMALL[name](2)
+    assert table.rows
+    for row in table.rows:
+        assert len(row) == len(table.columns)
+        for cell in row:
+            numbers = [] if isinstance(cell, str) else cell if isinstance(cell, list) else [cell]
+            assert np.all(np.isfinite(numbers)), row
+            assert numbers == sorted(numbers)
+    assert len(benchmark_report.markdown(table)) == len(table.rows) + 2
+
+
+def test_a_method_is_itself_against_itself():
+    rows = mixing_tables.methods(2, batches=((32, 8),)).rows
+    for name, column in (("copy", 3), ("mixup by hand", 4), ("cutmix by hand", 5)):
+        [row] = [row for row in rows if row[1] == name]
+        assert row[column] == [1, 1, 1]
+
+
+def test_the_program_leaves_a_record_and_a_figure(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(benchmark, "tables", lambda: SMALL)
+    results = tmp_path / "elsewhere" / "record.json"
+    flags = ["--only=methods,draws", "--rounds=2", f"--workdir={tmp_path}", f"--results={results}"]
+    assert benchmark.main(flags) == 0
+    record = json.loads(results.read_text())
+    assert list(record["tables"]) == ["methods", "draws"]
+    assert record["command"] == f"python -m train.benchmark {' '.join(flags)}"
+    assert (tmp_path / "benchmark.png").read_bytes().startswith(b"\x89PNG")
+    output = capsys.readouterr().out
+    for name, table in record["tables"].items():
+        lines = benchmark_report.lines(record, name)
+        assert "\n".join(lines[:-2]) in output
+        assert lines[-1].startswith("Medians of 2 rounds")
+        assert record["date"] in lines[-1]
+        assert f"{table['title']}." in output
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--only=method"], "unknown table method: did you mean methods?"),
+        (["--rounds=1"], "--rounds must be at least 2, got 1"),
+        (["--only="], "there is nothing to time"),
+        (["--only=", "--peers"], "--peers finds none of timm, torchvision, kornia, keras: install those"),
+    ],
+)
+def test_mistakes_end_with_code_2_and_one_line(flags, message, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(peers, "installed", list)
+    assert benchmark.main([*flags, f"--workdir={tmp_path}"]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert message in line
+
+
+def test_cells_are_read_at_a_glance():
+    table = Table("t", ["a", "b", "c"], [["x", 0.123456, [1.0, 12.345, 1234.5]]])
+    assert benchmark_report.markdown(table) == [
+        "| a | b | c |",
+        "| --- | --- | --- |",
+        "| x | 0.12 | 12.3 [1.00, 1,234] |",
+    ]
+
+
+def test_what_is_recycled_is_what_is_computed():
+    calls = []
+
+    def function(x):
+        calls.append(x)
+        return {"twice": 2 * x}
+
+    call = cost.recycling(function, jnp.arange(4.0))
+    for _ in range(3):
+        assert call()["twice"].tolist() == [0, 2, 4, 6]
+    assert len(calls) == 2  # of its shape, of its program
+
+
+@pytest.mark.parametrize("method", [by_hand.mixup, by_hand.cutmix])
+def test_labels_by_hand_get_the_share_that_pixels_get(method):
+    images = jnp.broadcast_to(jnp.eye(8)[:, None, None, :], (8, 6, 6, 8))
+    mixed, labels = method(images, jnp.eye(8), jax.random.key(0))
+    np.testing.assert_allclose(labels, mixed.mean((1, 2)), atol=1e-6)
+    assert np.ptp(labels) > 0.1
+
+
+def test_labels_by_slices_get_the_share_that_pixels_get():
+    images = np.broadcast_to(np.eye(8, dtype=np.float32)[:, None, None, :], (8, 6, 6, 8))
+    out = np.empty_like(images)
+    labels = by_hand.cutmix_by_slices(images, np.eye(8), np.random.default_rng(0), out)
+    np.testing.assert_allclose(labels, out.mean((1, 2)), atol=1e-6)
+    assert np.ptp(labels) > 0.1
+
+
+def test_rows_of_other_libraries_name_what_they_are_compared_with(monkeypatch):
+    monkeypatch.setattr(peers, "installed", list)
+    calls = peers.calls(fields.random_fields(4, size=8), np.eye(10, dtype=np.float32)[:4])
+    assert {name.split(": ")[1] for name in calls} == {
+        "jaxmix",
+        "jaxmix, into scratch",
+        "numpy slices",
+        "numpy slices, into scratch",
+    }
+    for name, call in calls.items():
+        jax.block_until_ready(call())
+        assert f"{name.split(': ')[0]}: jaxmix" in calls
+
+
+def test_the_readme_s_tables_are_those_of_the_results():
+    text = (ROOT / "README.md").read_text()
+    assert readme.updated(text) == text
+    assert set(re.findall(r"<!-- results: (\w+)", text)) == {path.stem for path in readme.RESULTS.glob("*.json")}

@@ -1,0 +1,49 @@
+"""Makes the README's tables of results anew.
+
+Usage: python -m train.readme
+
+What stands between <!-- results: NAME --> and <!-- end --> is made from train/results/NAME.json,
+a record of train.compare; after <!-- results: NAME TABLE --> stands one table of a record of
+train.benchmark.
+"""
+
+from collections.abc import Sequence
+import json
+import pathlib
+import re
+import sys
+
+from train.errors import UsageError
+from train.program import program
+
+ROOT = pathlib.Path(__file__).parents[1]
+RESULTS = ROOT / "train" / "results"
+
+
+def updated(text: str, results: pathlib.Path = RESULTS) -> str:
+    """A text whose tables are those of the results."""
+    from train import benchmark_report, comparison_report
+
+    def table(match: re.Match) -> str:
+        path = results / f"{match[1]}.json"
+        if not path.is_file():
+            raise UsageError(f"the README asks for {path}, which is missing")
+        record = json.loads(path.read_text())
+        lines = benchmark_report.lines(record, match[2]) if match[2] else comparison_report.tables(record)
+        return "\n".join([match[0].splitlines()[0], *lines, "<!-- end -->"])
+
+    return re.sub(r"<!-- results: (\w+)(?: (\w+))? -->\n.*?<!-- end -->", table, text, flags=re.DOTALL)
+
+
+@program("train.readme")
+def main(argv: Sequence[str]) -> None:
+    """Runs the program."""
+    from train import cli
+
+    cli.Parser(__doc__ or "").parse_args(argv)
+    readme = ROOT / "README.md"
+    readme.write_text(updated(readme.read_text()))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,82 @@
+"""What the benchmark times beyond single calls: training steps, devices of one CPU, other libraries."""
+
+from collections.abc import Sequence
+import json
+import os
+import pathlib
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+
+from train import cost, data, peers
+from train.benchmark_report import Table
+from train.config import Config, Data, Mix, Model
+from train.errors import UsageError
+
+MIXES: dict[str, dict[str, Any]] = {
+    "erm": {"method": "erm"},
+    "mixup": {"method": "mixup"},
+    "cutmix": {"method": "cutmix"},
+    "hmix": {"method": "hmix"},
+    "gmix": {"method": "gmix"},
+    "kmixup k=16, exact": {"method": "kmixup", "k": 16, "solver": "exact"},
+    "kmixup k=16, sinkhorn": {"method": "kmixup", "k": 16},
+    "mixup of embeddings": {"method": "mixup", "space": "embeddings"},
+    "multimix of embeddings": {"method": "multimix", "space": "embeddings"},
+    "multimix of logits": {"method": "multimix", "space": "logits"},
+    "multimix of logits, alpha in [.5, 2]": {"method": "multimix", "space": "logits", "alpha_range": (0.5, 2.0)},
+    "dense multimix": {"method": "dense_multimix"},
+    "dense multimix, alpha in [.5, 2]": {"method": "dense_multimix", "alpha_range": (0.5, 2.0)},
+    "dense multimix, draws per position": {"method": "dense_multimix", "per_position": True},
+}
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+def training_steps(rounds: int, n: int = 128, size: int = 28, mixes: Sequence[str] = tuple(MIXES)) -> Table:
+    """Steps of a small CNN, by method."""
+    ratios = cost.step_ratios({name: config(n, **MIXES[name]) for name in mixes}, dataset(n, size), rounds)
+    title = f"Training steps of the CNN of the comparisons, {n} x {size} x {size} x 1, 1,000 points of the hull"
+    return Table(title, ["method", "/ erm"], [[name, ratio] for name, ratio in ratios.items() if name != "erm"])
+
+
+def scaling(rounds: int, counts: Sequence[int] = (1, 2, 4), repeats: int = 3) -> Table:
+    """What the same steps take of the processor, by the number of devices that it is split into."""
+    used = {count: np.array([_answer("train.scaling", rounds, count) for _ in range(repeats)]) for count in counts}
+    base = np.median(used[counts[0]])
+    return Table(
+        "Devices of one CPU: its time for steps of mixup, 128 images in all",
+        ["devices", "ms of all cores", f"/ {counts[0]} device"],
+        [[str(count), cost.quartiles(1e3 * times), cost.quartiles(times / base)] for count, times in used.items()],
+    )
+
+
+def others(rounds: int) -> Table:
+    """Other libraries, each on one core."""
+    if not peers.installed():
+        raise UsageError(f"--peers finds none of {', '.join(peers.PACKAGES)}: install those to compare with")
+    sizes = [f"{n} x {size} x {size} x 3" for n, size in peers.BATCHES]
+    columns = [heading for size in sizes for heading in (f"{size}, ms", "/ jaxmix")]
+    return Table("Other libraries, one core", ["method", "drawn per", "by", *columns], _answer("train.peers", rounds))
+
+
+def config(n: int, **mix: Any) -> Config:
+    """Of the CNN of the comparisons."""
+    return Config(data=Data(batch_size=n), model=Model(width=16), mix=Mix(**mix))
+
+
+def dataset(n: int, size: int) -> data.Dataset:
+    """One batch of noise."""
+    images = np.random.default_rng(0).integers(0, 256, (n, size, size, 1)).astype(np.uint8)
+    split = data.InMemory(images, np.arange(n, dtype=np.int32) % 10)
+    return data.Dataset({"train": split}, 10, np.full(1, 0.5, np.float32), np.full(1, 0.3, np.float32))
+
+
+def _answer(module: str, *arguments: int) -> Any:
+    """What a program of this project prints as JSON, on the CPU."""
+    command = [sys.executable, "-m", module, *map(str, arguments)]
+    done = subprocess.run(command, cwd=ROOT, env=os.environ | {"JAX_PLATFORMS": "cpu"}, capture_output=True, text=True)
+    if done.returncode:
+        raise UsageError(f"python -m {module} failed: {done.stderr.strip().splitlines()[-1]}")
+    return json.loads(done.stdout.splitlines()[-1])
