@@ -44,6 +44,19 @@ def method(request):
     return METHODS[request.param]
 
 
+# Modules that take minutes, in two halves of about the same length.
+LONG = ("fault_test", "compare_test", "benchmark_test"), ("evaluate_test", "colabs_test", "vae_test", "fuzz_test")
+
+
+def pytest_collection_modifyitems(items):
+    """Begins both halves of the tests, which two workers start with, by long ones: short ones even out the end."""
+    first, second = ([item for item in items if item.path.stem in stems] for stems in LONG)
+    long = {*first, *second}
+    short = [item for item in items if item not in long]
+    middle = max(0, len(items) // 2 - len(first))
+    items[:] = [*first, *short[:middle], *second, *short[middle:]]
+
+
 def images(n=8, space=(6, 5), channels=8, dtype=jnp.float32, seed=0):
     """Images of whole numbers from 0 to 255: the same in every dtype but float16's and bfloat16's rounding."""
     shape = (n, *space, channels)

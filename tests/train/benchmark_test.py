@@ -96,8 +96,12 @@ def test_what_is_recycled_is_what_is_computed():
         return {"twice": 2 * x}
 
     call = cost.recycling(function, jnp.arange(4.0))
+    before = call()["twice"]
     for _ in range(3):
-        assert call()["twice"].tolist() == [0, 2, 4, 6]
+        after = call()["twice"]
+        assert before.is_deleted()
+        assert after.tolist() == [0, 2, 4, 6]
+        before = after
     assert len(calls) == 2  # of its shape, of its program
 
 
