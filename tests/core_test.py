@@ -227,6 +227,11 @@ def test_combine_refuses_weights_that_are_no_matrix(monkeypatch):
         jaxmix.combine(jnp.ones((1, 2, 4)), jnp.ones((4, 2)))
 
 
+def test_pixels_beyond_their_range_are_clipped():
+    pixels = jnp.array([[200, 10]], jnp.uint8)
+    assert jaxmix.combine(jnp.array([[3.0], [-1.0]]), pixels).tolist() == [[255, 30], [0, 0]]
+
+
 def test_float64_stays_float64():
     with jax.enable_x64(True):
         batch = jnp.asarray(np.random.default_rng(0).normal(size=(8, 6, 5, 3)))

@@ -161,3 +161,9 @@ def test_a_spot_of_no_size_is_its_centre():
 def test_uniform_is_the_ratio_itself():
     ratio = jnp.array([0.0, 0.3, 1.0])
     np.testing.assert_array_equal(masks.uniform((4, 4), ratio, jax.random.key(0)), ratio)
+
+
+def test_a_box_without_a_frame_makes_no_nan():
+    with jax.debug_nans(True):
+        weight = masks.framed_box((2, 2), jnp.zeros(50), jax.random.key(0), area_ratio=1.0)
+    assert np.all(np.asarray(weight) == 0, axis=(1, 2)).any()
