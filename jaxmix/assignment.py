@@ -43,7 +43,7 @@ def exact(costs: Costs) -> Columns:
       Crouse, `On implementing 2D rectangular assignment algorithms
       <https://doi.org/10.1109/TAES.2016.140952>`_, 2016
     """
-    return jax.vmap(shortest_paths.assign)(_unit_range(costs))
+    return jax.vmap(shortest_paths.assign)(_scaled(costs))
 
 
 def sinkhorn(costs: Costs, *, epsilon: float = 0.05, num_iterations: int = 50) -> Columns:
@@ -204,8 +204,14 @@ def _finite(costs: Costs) -> Costs:
     return jnp.where(finite, costs, jnp.where(jnp.isfinite(largest), largest, 0.0))
 
 
+def _scaled(costs: Costs) -> Costs:
+    """Scales the costs of each problem to magnitudes whose sums and reciprocals float32 holds."""
+    costs = _finite(costs)
+    return costs / jnp.clip(jnp.max(jnp.abs(costs), axis=(1, 2), keepdims=True), 1e-37, 1e37)
+
+
 def _unit_range(costs: Costs) -> Costs:
     """Shifts and scales the costs of each problem to [0, 1], which no solution depends on but float32 does."""
-    costs = _finite(costs)
+    costs = _scaled(costs)
     low, high = (bound(costs, axis=(1, 2), keepdims=True) for bound in (jnp.min, jnp.max))
     return jnp.where(high > low, (costs - low) / jnp.where(high > low, high - low, 1.0), 0.0)

@@ -66,8 +66,7 @@ def box(space: Space, ratio: Float[Array, " n"], rng: PRNGKeyArray) -> Float[Arr
       Yun et al., `CutMix: Regularization Strategy to Train Strong Classifiers with
       Localizable Features <https://arxiv.org/abs/1905.04899>`_, 2019
     """
-    inside = _inside(_box_sides(space, 1 - ratio, rng), (ratio.shape[0], *space))
-    return jnp.where(inside, jnp.float32(0), jnp.float32(1))
+    return jnp.where(_inside(_box_sides(space, 1 - ratio, rng)), jnp.float32(0), jnp.float32(1))
 
 
 def framed_box(
@@ -105,7 +104,7 @@ def framed_box(
     """
     checks.probability("area_ratio", area_ratio)
     sides = _box_sides(space, (1 - ratio) * jnp.asarray(area_ratio, jnp.float32), rng)
-    inside = _inside(sides, (ratio.shape[0], *space))
+    inside = _inside(sides)
     places = math.prod(space)
     frame = places - math.prod(jnp.sum(side, axis=1, dtype=jnp.int32) for side in sides)
     outside = ratio * places / jnp.maximum(frame, 1).astype(jnp.float32)  # without a frame nobody gets it
@@ -183,8 +182,8 @@ def _box_sides(space: Space, area: Float[Array, " n"], rng: PRNGKeyArray) -> lis
     return sides
 
 
-def _inside(sides: list[Bool[Array, "n _"]], shape: tuple[int, ...]) -> Bool[Array, "n *space"]:
+def _inside(sides: list[Bool[Array, "n _"]]) -> Bool[Array, "n *space"]:
     """Whether each place lies in the box of these sides."""
-    axes = range(1, len(shape))
+    axes = range(1, len(sides) + 1)
     alone = [jnp.expand_dims(side, [o for o in axes if o != axis]) for axis, side in zip(axes, sides, strict=True)]
-    return jnp.broadcast_to(functools.reduce(jnp.logical_and, alone), shape)
+    return functools.reduce(jnp.logical_and, alone)

@@ -89,8 +89,8 @@ def transport(
         measured (the first on a tie; dictionaries go by sorted keys).
       rng: a JAX key.
       k: size of the groups; divides n. k = 1 is `permutation`, draw for draw.
-      solver: "sinkhorn" (near the optimum), "exact" (the optimum; the faster one on CPUs),
-        or any function costs [g, k, k] -> columns [g, k], such as
+      solver: "sinkhorn" (near the optimum), "exact" (the optimum; on CPUs the faster one up to
+        k = 64), or any function costs [g, k, k] -> columns [g, k], such as
         `functools.partial(assignment.sinkhorn, epsilon=0.01, num_iterations=500)`.
       cost: squared Euclidean distance, or Euclidean as in the authors' code.
       groups: "disjoint" shuffles the batch, cuts it into groups, and matches each with the

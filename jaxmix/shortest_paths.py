@@ -46,7 +46,7 @@ def assign(costs: Float[Array, "k k"]) -> Int[Array, " k"]:
     vmap wait for one another at the very end only, rather than at each row.
 
     Args:
-      costs: [k, k], finite.
+      costs: [k, k] float32, finite, and small enough for sums of k of them.
 
     Returns:
       The column of every row, [k] int32.

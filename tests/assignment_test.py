@@ -52,6 +52,34 @@ def test_exact_is_the_optimum_ties_and_duplicates_included(kind, k):
     np.testing.assert_allclose(totals(costs, columns), optima(costs), rtol=1e-5, atol=1e-4)
 
 
+def test_exact_is_the_optimum_of_large_problems():
+    costs = cost_matrices("random", 4, 64)
+    columns = jax.jit(assignment.exact)(costs)
+    assert_permutations(columns)
+    np.testing.assert_allclose(totals(costs, columns), optima(costs), rtol=1e-5)
+
+
+def test_a_match_that_is_required_by_a_large_negative_cost_leaves_the_others_optimal():
+    costs = cost_matrices("random", 50, 6)
+    costs[:, 0, 0] = -1e9
+    columns = jax.jit(assignment.exact)(costs)
+    assert np.all(np.asarray(columns)[:, 0] == 0)
+    rest = totals(costs[:, 1:, 1:], np.asarray(columns)[:, 1:] - 1)
+    np.testing.assert_allclose(rest, optima(costs[:, 1:, 1:]), rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+@pytest.mark.parametrize(("worse", "better"), [(3e38, 1e38), (3e38, -3e38), (2e-37, 1e-37), (1e6 + 1, 1e6)])
+def test_costs_at_the_ends_of_float32_are_solved(name, worse, better):
+    costs = jnp.array([[[worse, better], [better, worse]], [[better, worse], [worse, better]]])
+    assert jax.jit(SOLVERS[name])(costs).tolist() == [[1, 0], [0, 1]]
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_costs_below_float32_s_normal_numbers_end(name):
+    assert_permutations(jax.jit(SOLVERS[name])(jnp.array([[[1.5e-38, 2e-38], [2e-38, 1.5e-38]]])))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("epsilon", [1e-4, 0.05, 10.0])
 def test_sinkhorn_is_a_permutation_whatever_epsilon_is(kind, epsilon):
@@ -137,10 +165,11 @@ def test_costs_that_are_not_finite_do_not_hang_a_solver(name, value):
     np.testing.assert_allclose(totals(costs, columns)[3], optima(costs[3:])[0], rtol=1e-2)
 
 
+@pytest.mark.parametrize("name", SOLVERS)
 @pytest.mark.parametrize("scale", [1e-30, 1e-10, 1e10, 1e30])
-def test_sinkhorn_does_not_depend_on_units(scale):
+def test_no_solver_depends_on_units(name, scale):
     costs = cost_matrices("random", 8, 16)
-    columns, scaled = (jax.jit(assignment.sinkhorn)(jnp.asarray(c)) for c in (costs, costs * np.float32(scale)))
+    columns, scaled = (jax.jit(SOLVERS[name])(jnp.asarray(c)) for c in (costs, costs * np.float32(scale)))
     assert totals(costs, scaled).sum() <= totals(costs, columns).sum() * 1.001
 
 

@@ -46,7 +46,7 @@ def tables() -> "Mapping[str, Callable[[int], Table]]":
 @program("train.benchmark")
 def main(argv: Sequence[str]) -> None:
     """Runs the program."""
-    from train import cli
+    from train import cli, peers
 
     parser = cli.Parser(__doc__ or "")
     add = parser.add_argument
@@ -67,6 +67,8 @@ def main(argv: Sequence[str]) -> None:
         known("table", name, TABLES)
     if flags.rounds < 2:
         raise UsageError(f"--rounds must be at least 2, got {flags.rounds}")
+    if flags.peers and not peers.installed():
+        raise UsageError(f"--peers finds none of {', '.join(peers.PACKAGES)}: install those to compare with")
     names += [PEERS] * flags.peers
     if not names:
         raise UsageError("--only= names no table, and --peers is not asked for: there is nothing to time")
@@ -87,8 +89,8 @@ def main(argv: Sequence[str]) -> None:
     for name in names:
         table = make[name](flags.rounds)
         record["tables"][name] = table._asdict()
+        run_folder.write_json(results, record)
         print("\n".join([f"{table.title}.", "", *benchmark_report.markdown(table), ""]), flush=True)
-    run_folder.write_json(results, record)
     print(results)
     if "methods" in record["tables"]:
         benchmark_report.draw(record, workdir / "benchmark.png")

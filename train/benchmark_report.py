@@ -29,14 +29,16 @@ class Table(NamedTuple):
 
 
 def lines(record: Record, name: str) -> list[str]:
-    """One table of a record in Markdown, with its caption."""
+    """One table of a record in Markdown, or, as "caption", what is so of all of them."""
+    if name != "caption":
+        return markdown(Table(**record["tables"][name]))
     environment = record["environment"]
-    caption = (
-        f"Medians of {record['rounds']} rounds, in each of which everything is timed once in an order drawn anew, and "
-        f"quartiles; ratios are taken within a round. `{record['command']}`, {environment['devices']} on "
-        f"{environment['host']}, jax {environment['jax']}, {record['date']}."
-    )
-    return [*markdown(Table(**record["tables"][name])), "", caption]
+    return [
+        f"Medians of {record['rounds']} rounds, in each of which everything of a table is timed once in an order drawn "
+        "anew, and in brackets the quartiles; ratios are taken within a round, but for devices. "
+        f"`{record['command']}`, {environment['devices']} on {environment['host']}, jax {environment['jax']}, "
+        f"{record['date']}."
+    ]
 
 
 def markdown(table: Table) -> list[str]:

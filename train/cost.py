@@ -33,9 +33,10 @@ class Compiled(NamedTuple):
 def compiled(function: Callable, *arguments: Any) -> Compiled:
     """Compiles a function for its arguments."""
     jax.eval_shape(lambda *arguments: function(*arguments), *arguments)  # imports what it needs, which may take long
-    start = time.perf_counter()
-    program = jax.jit(function).lower(*arguments).compile()
-    seconds = time.perf_counter() - start
+    with parallel.compiled_anew():
+        start = time.perf_counter()
+        program = jax.jit(function).lower(*arguments).compile()
+        seconds = time.perf_counter() - start
     memory: Any = program.memory_analysis()
     costs: Any = program.cost_analysis()
     held = memory.output_size_in_bytes + memory.temp_size_in_bytes
@@ -43,7 +44,7 @@ def compiled(function: Callable, *arguments: Any) -> Compiled:
 
 
 def recycling(function: Callable, *arguments: Any) -> Callable[[], Any]:
-    """A function's call that writes its result over the one before, instead of into new memory."""
+    """A function's call that writes its result over the one before, which is gone then, instead of into new memory."""
     program = jax.jit(lambda scratch, *arguments: function(*arguments), donate_argnums=0, keep_unused=True)
     scratch = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(function, *arguments))
 

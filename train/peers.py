@@ -4,7 +4,7 @@ Usage: python -m train.peers ROUNDS
 
 Prints the rows of a table as JSON, for train.benchmark --peers. Takes those of timm, torchvision,
 kornia and keras (on JAX, its layers called as they are) that are installed; all mix float32
-images at alpha = 1, laid out as the library wants them.
+images, laid out as the library wants them, at alpha = 1, but for keras' CutMix, which draws it.
 """
 
 from collections.abc import Callable, Sequence

@@ -4,7 +4,7 @@ Usage: python -m train.readme
 
 What stands between <!-- results: NAME --> and <!-- end --> is made from train/results/NAME.json,
 a record of train.compare; after <!-- results: NAME TABLE --> stands one table of a record of
-train.benchmark.
+train.benchmark, or its caption.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,10 @@ def updated(text: str, results: pathlib.Path = RESULTS) -> str:
         if not path.is_file():
             raise UsageError(f"the README asks for {path}, which is missing")
         record = json.loads(path.read_text())
-        lines = benchmark_report.lines(record, match[2]) if match[2] else comparison_report.tables(record)
+        try:
+            lines = benchmark_report.lines(record, match[2]) if match[2] else comparison_report.tables(record)
+        except KeyError as error:
+            raise UsageError(f"{path} has no {error} for {match[0].splitlines()[0]}") from None
         return "\n".join([match[0].splitlines()[0], *lines, "<!-- end -->"])
 
     return re.sub(r"<!-- results: (\w+)(?: (\w+))? -->\n.*?<!-- end -->", table, text, flags=re.DOTALL)
