@@ -12,5 +12,5 @@ def widened(x: Array) -> Array:
 def narrowed(x: Array, dtype) -> Array:
     """The same numbers in a dtype; pixels are rounded and clipped."""
     if dtype == jnp.uint8:
-        x = jnp.clip(jnp.round(x).astype(jnp.int32), 0, 255)  # of integers, in half the time
+        x = jnp.clip(jnp.round(x).astype(jnp.int32), 0, 255)
     return x.astype(dtype)

@@ -145,16 +145,14 @@ def gaussian(space: Space, ratio: Float[Array, " n"], rng: PRNGKeyArray) -> Floa
     rank = _rank(space)
     area = jnp.maximum(jnp.minimum(ratio, 1 - ratio), 1e-12)  # at 0 the spot is its centre alone
     variance = area if rank == 2 else area ** (2 / rank)
-    spot = jnp.ones((ratio.shape[0],) + (1,) * len(space), jnp.float32)
-    for axis, (length, axis_rng) in enumerate(zip(space, jax.random.split(rng, len(space)), strict=True)):
-        if length == 1:
-            continue
+    profiles = []
+    for length, axis_rng in zip(space, jax.random.split(rng, len(space)), strict=True):
         centre = jax.random.randint(axis_rng, ratio.shape, 0, length, jnp.int32)
         distance = (jnp.arange(length, dtype=jnp.int32)[None] - centre[:, None]).astype(jnp.float32) / length
-        profile = jnp.exp(-jnp.pi * distance**2 / variance[:, None])
-        spot *= jnp.expand_dims(profile, [1 + other for other in range(len(space)) if other != axis])
+        profiles.append(jnp.exp(-jnp.pi * distance**2 / variance[:, None]))
+    spot = math.prod(_spread(profiles))
     own = jnp.expand_dims(ratio < 0.5, range(1, 1 + len(space)))
-    return jnp.broadcast_to(jnp.where(own, spot, 1 - spot), (ratio.shape[0], *space))
+    return jnp.where(own, spot, 1 - spot)
 
 
 def _rank(space: Space) -> int:
@@ -184,6 +182,10 @@ def _box_sides(space: Space, area: Float[Array, " n"], rng: PRNGKeyArray) -> lis
 
 def _inside(sides: list[Bool[Array, "n _"]]) -> Bool[Array, "n *space"]:
     """Whether each place lies in the box of these sides."""
-    axes = range(1, len(sides) + 1)
-    alone = [jnp.expand_dims(side, [o for o in axes if o != axis]) for axis, side in zip(axes, sides, strict=True)]
-    return functools.reduce(jnp.logical_and, alone)
+    return functools.reduce(jnp.logical_and, _spread(sides))
+
+
+def _spread(parts: list[Array]) -> list[Array]:
+    """Lays what each axis has, [n, length], along that axis: together they broadcast to [n, *space]."""
+    axes = range(1, len(parts) + 1)
+    return [jnp.expand_dims(part, [o for o in axes if o != axis]) for axis, part in zip(axes, parts, strict=True)]

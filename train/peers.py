@@ -120,7 +120,11 @@ def _keras(images: np.ndarray, labels: np.ndarray) -> Calls:
 @program("train.peers")
 def main(argv: Sequence[str]) -> None:
     """Runs the program."""
-    [num_rounds] = map(int, argv)
+    from train import cli
+
+    parser = cli.Parser(__doc__ or "")
+    parser.add_argument("rounds", type=int)
+    num_rounds = parser.parse_args(argv).rounds
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # before JAX starts its threads
     os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -3,16 +3,25 @@
 Usage: python -m train.scaling STEPS DEVICES
 """
 
+from collections.abc import Sequence
 import sys
 import time
 
 import jax
 
+from train.program import program
 
-def main(argv: list[str]) -> None:
+
+@program("train.scaling")
+def main(argv: Sequence[str]) -> None:
     """Runs the program."""
-    num_steps, num_devices = map(int, argv)
-    jax.config.update("jax_num_cpu_devices", num_devices)
+    from train import cli
+
+    parser = cli.Parser(__doc__ or "")
+    parser.add_argument("steps", type=int)
+    parser.add_argument("devices", type=int)
+    flags = parser.parse_args(argv)
+    jax.config.update("jax_num_cpu_devices", flags.devices)
     from train import cost, parallel, steps, training_tables
 
     dataset = training_tables.dataset(128, 28)
@@ -20,10 +29,10 @@ def main(argv: list[str]) -> None:
     step = cost.stepper(training_tables.config(128, method="mixup"), dataset, samples)
     jax.block_until_ready([step() for _ in range(3)])
     start = time.process_time()
-    for _ in range(num_steps):
+    for _ in range(flags.steps):
         jax.block_until_ready(step())
-    print((time.process_time() - start) / num_steps)
+    print((time.process_time() - start) / flags.steps)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main(sys.argv[1:]))
