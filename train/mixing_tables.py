@@ -91,7 +91,7 @@ def draws(rounds: int, sizes: Sequence[int] = (256, 1024), alphas: Sequence[floa
     return Table("Random numbers", ["batch", "alpha", "mixup, ms", "its draw given, ms", "share of drawing"], rows)
 
 
-def transport(rounds: int, n: int = 1024, groups: Sequence[int] = (4, 8, 16, 32, 64)) -> Table:
+def transport(rounds: int, n: int = 1024, groups: Sequence[int] = (4, 8, 16, 32, 64, 128)) -> Table:
     """The parts of k-mixup, and all of it, by k and solver."""
     batch, labels, rng = _batch(n, 32)
     build = jax.jit(_grouped_distances)

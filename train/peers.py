@@ -4,11 +4,12 @@ Usage: python -m train.peers ROUNDS
 
 Prints the rows of a table as JSON, for train.benchmark --peers. Takes those of timm, torchvision,
 kornia and keras (on JAX, its layers called as they are) that are installed; all mix float32
-images, laid out as the library wants them, at alpha = 1, but for keras' CutMix, which draws it.
+images, laid out as the library wants them, and their labels, at alpha = 1.
 """
 
 from collections.abc import Callable, Sequence
 import functools
+import importlib.metadata
 import importlib.util
 import json
 import os
@@ -17,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from train.errors import UsageError
 from train.program import program
 
 Calls = dict[str, Callable[[], Any]]
@@ -76,12 +78,12 @@ def _tensors(images: np.ndarray, labels: np.ndarray) -> tuple[Any, Any]:
 def _timm(images: np.ndarray, labels: np.ndarray) -> Calls:
     from timm.data import Mixup
 
-    pair = _tensors(images, labels)
+    pair, library = _tensors(images, labels), _on("timm", "torch")
     found: Calls = {}
     for method, alphas in (("mixup", (1.0, 0.0)), ("cutmix", (0.0, 1.0))):
         for drawn, mode in (("sample", "elem"), ("batch", "batch")):
             mix = Mixup(*alphas, mode=mode, label_smoothing=0, num_classes=CLASSES)
-            found[f"{method}, {drawn}: timm (in place)"] = functools.partial(mix, *pair)
+            found[f"{method}, {drawn}: {library}, in place"] = functools.partial(mix, *pair)
     return found
 
 
@@ -90,7 +92,8 @@ def _torchvision(images: np.ndarray, labels: np.ndarray) -> Calls:
 
     pair = _tensors(images, labels)
     methods = {"mixup": v2.MixUp(num_classes=CLASSES), "cutmix": v2.CutMix(num_classes=CLASSES)}
-    return {f"{name}, batch: torchvision": functools.partial(mix, *pair) for name, mix in methods.items()}
+    library = _on("torchvision", "torch")
+    return {f"{name}, batch: {library}": functools.partial(mix, *pair) for name, mix in methods.items()}
 
 
 def _kornia(images: np.ndarray, labels: np.ndarray) -> Calls:
@@ -99,22 +102,29 @@ def _kornia(images: np.ndarray, labels: np.ndarray) -> Calls:
     pair = _tensors(images, labels)
     methods = {
         "mixup": augmentation.RandomMixUpV2(p=1.0, data_keys=["input", "class"]),
-        "cutmix": augmentation.RandomCutMixV2(p=1.0, data_keys=["input", "class"]),
+        "cutmix": augmentation.RandomCutMixV2(p=1.0, data_keys=["input", "class"], use_correct_lambda=True),
     }
-    return {f"{name}, sample: kornia": functools.partial(mix, *pair) for name, mix in methods.items()}
+    library = _on("kornia", "torch")
+    return {f"{name}, sample: {library}": functools.partial(mix, *pair) for name, mix in methods.items()}
 
 
 def _keras(images: np.ndarray, labels: np.ndarray) -> Calls:
     os.environ.setdefault("KERAS_BACKEND", "jax")
     import keras
 
-    methods = {"mixup": keras.layers.MixUp(alpha=1.0), "cutmix": keras.layers.CutMix(factor=1.0)}
+    methods = {"mixup": keras.layers.MixUp(alpha=1.0), "cutmix": keras.layers.CutMix(factor=(1.0, 1.0))}
     pair = {"images": keras.ops.convert_to_tensor(images), "labels": keras.ops.convert_to_tensor(labels)}
 
     def call(layer: Any) -> Any:
-        return layer(dict(pair), training=True)["images"]
+        return layer(dict(pair), training=True)
 
-    return {f"{name}, sample: keras": functools.partial(call, layer) for name, layer in methods.items()}
+    library = _on("keras", "jax")
+    return {f"{name}, sample: {library}": functools.partial(call, layer) for name, layer in methods.items()}
+
+
+def _on(*packages: str) -> str:
+    """A library and what it computes with, by their versions."""
+    return " on ".join(f"{name} {importlib.metadata.version(name)}" for name in packages)
 
 
 @program("train.peers")
@@ -125,8 +135,9 @@ def main(argv: Sequence[str]) -> None:
     parser = cli.Parser(__doc__ or "")
     parser.add_argument("rounds", type=int)
     num_rounds = parser.parse_args(argv).rounds
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # before JAX starts its threads
+    if not hasattr(os, "sched_setaffinity"):
+        raise UsageError("this system cannot hold a program to one core: compare with other libraries on Linux")
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # before JAX starts its threads
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     from train import cost, fields
 

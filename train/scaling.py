@@ -1,9 +1,10 @@
-"""Prints what a training step takes of the CPU, in seconds of all its cores, split into some devices.
+"""Prints what a training step takes, split into some devices of the CPU: seconds of all its cores, and of the clock.
 
 Usage: python -m train.scaling STEPS DEVICES
 """
 
 from collections.abc import Sequence
+import json
 import sys
 import time
 
@@ -28,10 +29,11 @@ def main(argv: Sequence[str]) -> None:
     samples = parallel.place(steps.Samples(*dataset.splits["train"].resident, dataset.mean, dataset.std))
     step = cost.stepper(training_tables.config(128, method="mixup"), dataset, samples)
     jax.block_until_ready([step() for _ in range(3)])
-    start = time.process_time()
+    start = time.process_time(), time.perf_counter()
     for _ in range(flags.steps):
         jax.block_until_ready(step())
-    print((time.process_time() - start) / flags.steps)
+    end = time.process_time(), time.perf_counter()
+    print(json.dumps([(after - before) / flags.steps for before, after in zip(start, end, strict=True)]))
 
 
 if __name__ == "__main__":

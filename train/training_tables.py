@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from train import cost, data, peers
-from train.benchmark_report import Table
+from train.benchmark_report import Cell, Table
 from train.config import Config, Data, Mix, Model
 from train.errors import UsageError
 
@@ -42,13 +42,20 @@ def training_steps(rounds: int, n: int = 128, size: int = 28, mixes: Sequence[st
 
 
 def scaling(rounds: int, counts: Sequence[int] = (1, 2, 4), repeats: int = 3) -> Table:
-    """What the same steps take of the processor, by the number of devices that it is split into."""
-    used = {count: np.array([_answer("train.scaling", rounds, count) for _ in range(repeats)]) for count in counts}
-    base = np.median(used[counts[0]])
+    """What the same steps take of the processor and of the clock, by the number of devices that it is split into."""
+    answers = {count: [_answer("train.scaling", rounds, count) for _ in range(repeats)] for count in counts}
+    used = {count: np.array(answer).T for count, answer in answers.items()}
+    base = np.median(used[counts[0]], axis=1)
+    rows: list[list[Cell]] = []
+    for count, times in used.items():
+        pairs = zip(times, base, strict=True)
+        cells = [cell for row, one in pairs for cell in (cost.quartiles(1e3 * row), cost.quartiles(row / one))]
+        rows.append([str(count), *cells])
+    against = f"/ {counts[0]} device"
     return Table(
-        "Devices of one CPU: its time for steps of mixup, 128 images in all",
-        ["devices", "ms of all cores", f"/ {counts[0]} device"],
-        [[str(count), cost.quartiles(1e3 * times), cost.quartiles(times / base)] for count, times in used.items()],
+        "Devices of one CPU: steps of mixup, 128 images in all",
+        ["devices", "ms of all cores", against, "ms of the clock", against],
+        rows,
     )
 
 

@@ -1,6 +1,7 @@
 """The benchmark's tables, small and few; what it measures against; and the README's tables."""
 
 import json
+import os
 import pathlib
 import re
 
@@ -133,6 +134,48 @@ def test_rows_of_other_libraries_name_what_they_are_compared_with(monkeypatch):
     for name, call in calls.items():
         jax.block_until_ready(call())
         assert f"{name.split(': ')[0]}: jaxmix" in calls
+
+
+@pytest.fixture
+def peers_alone(monkeypatch):
+    """Where no other library is installed, and batches are small; the cores asked for."""
+    asked = []
+    monkeypatch.setattr(peers, "installed", list)
+    monkeypatch.setattr(peers, "BATCHES", ((8, 8), (4, 16)))
+    monkeypatch.setattr(os, "sched_setaffinity", lambda _, cores: asked.append(cores), raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5}, raising=False)
+    return asked
+
+
+def test_other_libraries_are_timed_on_one_core(peers_alone, monkeypatch, capsys):
+    def answer(module, rounds):
+        assert module == "train.peers"
+        assert peers.main([str(rounds)]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    monkeypatch.setattr(training_tables, "_answer", answer)
+    table = training_tables.others(2)
+    assert peers_alone == [{3}]
+    assert table.columns == [
+        "method",
+        "drawn per",
+        "by",
+        "8 x 8 x 8 x 3, ms",
+        "/ jaxmix",
+        "4 x 16 x 16 x 3, ms",
+        "/ jaxmix",
+    ]
+    assert ["cutmix", "sample", "numpy slices, into scratch"] in [row[:3] for row in table.rows]
+    for row in table.rows:
+        assert len(row) == len(table.columns)
+        assert (row[2] == "jaxmix") == (row[4] == row[6] == [1, 1, 1])
+
+
+def test_without_a_way_to_keep_to_one_core_nothing_is_timed(peers_alone, monkeypatch, capsys):
+    monkeypatch.delattr(os, "sched_setaffinity")
+    assert peers.main(["2"]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "on Linux" in line
 
 
 def test_the_readme_s_tables_are_those_of_the_results():
