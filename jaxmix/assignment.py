@@ -1,5 +1,6 @@
 """Many k x k assignment problems at once: costs [g, k, k] -> for each row its column [g, k]."""
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -26,11 +27,12 @@ class Plan(NamedTuple):
     marginal_error: Float[Array, " g"]
 
 
+@jax.jit  # else every call outside of one would compile the loop anew, as those below
 def exact(costs: Costs) -> Columns:
     """Solves each assignment problem to its optimum, by shortest augmenting paths.
 
     Args:
-      costs: [g, k, k]. Entries that are not finite count as the largest finite one.
+      costs: [g, k, k]. Entries that are not finite count as the largest finite one of their problem.
 
     Returns:
       The column of every row, [g, k] int32: permutations of the least total cost.
@@ -46,6 +48,7 @@ def exact(costs: Costs) -> Columns:
     return jax.vmap(shortest_paths.assign)(_scaled(costs))
 
 
+@functools.partial(jax.jit, static_argnames=("epsilon", "num_iterations"))
 def sinkhorn(costs: Costs, *, epsilon: float = 0.05, num_iterations: int = 50) -> Columns:
     """Solves each assignment problem approximately, by Sinkhorn iterations and rounding.
 
@@ -54,7 +57,7 @@ def sinkhorn(costs: Costs, *, epsilon: float = 0.05, num_iterations: int = 50) -
     on average within 0.2 % of the optimum on image-like data, for k up to 32.
 
     Args:
-      costs: [g, k, k]. Entries that are not finite count as the largest finite one.
+      costs: [g, k, k]. Entries that are not finite count as the largest finite one of their problem.
       epsilon: entropic regularisation, in standard deviations of the costs of a problem.
       num_iterations: Sinkhorn iterations; fixed, so that the time is too.
 
@@ -80,7 +83,7 @@ def sinkhorn_plan(costs: Costs, *, epsilon: float = 0.05, num_iterations: int = 
     """Computes entropic transport plans, by ott-jax.
 
     Args:
-      costs: [g, k, k]. Entries that are not finite count as the largest finite one.
+      costs: [g, k, k]. Entries that are not finite count as the largest finite one of their problem.
       epsilon: entropic regularisation, in standard deviations of the costs of a problem.
       num_iterations: Sinkhorn iterations.
 
@@ -104,17 +107,18 @@ def sinkhorn_plan(costs: Costs, *, epsilon: float = 0.05, num_iterations: int = 
 
     if not epsilon > 0 or num_iterations < 1:
         raise ValueError(f"epsilon must be positive and num_iterations at least 1, got {epsilon} and {num_iterations}")
-    # Equal bounds make ott scan a fixed number of steps; a convergence test would make
-    # every problem of the batch wait for the slowest.
-    solve = ott_sinkhorn.Sinkhorn(
-        min_iterations=num_iterations, max_iterations=num_iterations, inner_iterations=num_iterations
-    )
+    solver = ott_sinkhorn.Sinkhorn()
 
     def plan(cost):
         spread = jnp.std(cost)
         scale = epsilon * jnp.where(spread > 0, spread, 1)
-        solution = solve(linear_problem.LinearProblem(geometry.Geometry(cost_matrix=cost, epsilon=scale)))
-        log_plan = (solution.f[:, None] + solution.g[None, :] - cost) / scale
+        problem = linear_problem.LinearProblem(geometry.Geometry(cost_matrix=cost, epsilon=scale))
+        # The solver's own steps, a fixed number of them: its test for convergence would make every problem of the
+        # batch wait for the slowest, and its loop does not start with arrays that vary over devices as costs may.
+        start = ott_sinkhorn.SinkhornState((jnp.zeros_like(cost[:, 0]), jnp.zeros_like(cost[0])))
+        step = functools.partial(jax.lax.fori_loop, 0, num_iterations)
+        state = step(lambda i, state: solver.lse_step(problem, state, i), start)
+        log_plan = (state.fu[:, None] + state.gv[None, :] - cost) / scale
         return Plan(log_plan, jnp.sum(jnp.abs(jnp.sum(jnp.exp(log_plan), axis=0) - 1 / cost.shape[1])))
 
     with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):  # ott relies on both
@@ -137,8 +141,7 @@ def round_greedily(scores: Costs) -> Columns:
       >>> assignment.round_greedily(jnp.array([[[0.5, 0.4], [0.6, 0.1]]]))
       Array([[1, 0]], dtype=int32)
     """
-    g, k, _ = scores.shape
-    index = jnp.arange(k, dtype=jnp.int32)[None, :]
+    index = jnp.arange(scores.shape[1], dtype=jnp.int32)[None, :]
 
     def unfinished(state):
         return jnp.any(state[1] < 0)
@@ -153,17 +156,17 @@ def round_greedily(scores: Costs) -> Columns:
         return scores, jnp.where(mutual, best_column, columns)
 
     free = jnp.nan_to_num(scores, nan=jnp.finfo(scores.dtype).min)  # finite, where what is taken is not
-    return jax.lax.while_loop(unfinished, take_mutual_best, (free, jnp.full((g, k), -1, jnp.int32)))[1]
+    return jax.lax.while_loop(unfinished, take_mutual_best, (free, jnp.full_like(free[:, :, 0], -1, jnp.int32)))[1]
 
 
 def improve_by_swaps(costs: Costs, columns: Columns) -> Columns:
-    """Swaps the columns of two rows wherever that lowers the cost, until no swap does (2-opt).
+    """Swaps the columns of two rows wherever that lowers the cost, until no swap does (2-opt), for 2 k rounds at most.
 
     Swaps of disjoint pairs do not influence one another, so that in each round every pair
-    of rows whose best swap is with each other makes it.
+    of rows whose best swap is with each other makes it. A gain below a millionth counts as none.
 
     Args:
-      costs: [g, k, k]. Entries that are not finite count as the largest finite one.
+      costs: [g, k, k]. Entries that are not finite count as the largest finite one of their problem.
       columns: permutations to start from, [g, k].
 
     Returns:
@@ -193,14 +196,15 @@ def improve_by_swaps(costs: Costs, columns: Columns) -> Columns:
         columns = jnp.where(swapped, jnp.take_along_axis(columns, other, axis=1), columns)
         return columns, jnp.any(swapped), rounds + 1
 
-    return jax.lax.while_loop(improving, swap_mutual_best, (columns, True, 0))[0]
+    start = columns, jnp.ones_like(costs[0, 0, 0], bool), 0
+    return jax.lax.while_loop(improving, swap_mutual_best, start)[0]
 
 
 def _finite(costs: Costs) -> Costs:
-    """Casts to float32, and replaces what is not finite by the largest finite cost: no solver ends on a NaN."""
+    """Casts to float32, and replaces what is not finite by its problem's largest finite cost: NaNs end no solver."""
     costs = costs.astype(jnp.float32)
     finite = jnp.isfinite(costs)
-    largest = jnp.max(costs, initial=-jnp.inf, where=finite)
+    largest = jnp.max(costs, axis=(1, 2), keepdims=True, initial=-jnp.inf, where=finite)
     return jnp.where(finite, costs, jnp.where(jnp.isfinite(largest), largest, 0.0))
 
 

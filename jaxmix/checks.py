@@ -4,6 +4,8 @@ Everything here runs on shapes, dtypes and Python numbers, at trace time; nothin
 reads the contents of a traced array.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
@@ -69,14 +71,16 @@ def targets(labels: Labels, n: int) -> None:
 
 def positive(name: str, value: Scalar) -> None:
     """Checks a number that must be positive and finite in float32, unless it is traced."""
-    if _concrete(name, value) and not 1e-36 < value < 3e38:
-        beyond = ", beyond what float32 computes with" if 0 < value < np.inf else ""
+    number = _concrete(name, value)
+    if number is not None and not 1e-36 < number < 3e38:
+        beyond = ", beyond what float32 computes with" if 0 < number < np.inf else ""
         raise ValueError(f"{name} must be positive and finite, got {value}{beyond}")
 
 
 def non_negative(name: str, value: Scalar) -> None:
     """Checks a number that must be finite and not below 0, unless it is traced."""
-    if _concrete(name, value) and not (np.isfinite(value) and value >= 0):
+    number = _concrete(name, value)
+    if number is not None and not 0 <= number < np.inf:
         raise ValueError(f"{name} must be at least 0 and finite, got {value}")
 
 
@@ -93,31 +97,35 @@ def floats(name: str, array) -> None:
 
 
 def key_per_sample(rng, n: int) -> None:
-    """Checks that every sample has a key of its own."""
-    if np.shape(rng) != (n,):
+    """Checks that every sample has a key of its own, typed or legacy."""
+    typed = jnp.issubdtype(rng.dtype, jax.dtypes.prng_key)
+    if np.shape(rng)[: None if typed else -1] != (n,):
         raise ValueError(f"rng has shape {np.shape(rng)}: pass one key per sample, such as jax.random.split(rng, {n})")
 
 
 def probability(name: str, value: Scalar) -> None:
     """Checks a number that must lie in [0, 1], unless it is traced."""
-    if _concrete(name, value) and not 0 <= value <= 1:
+    number = _concrete(name, value)
+    if number is not None and not 0 <= number <= 1:
         raise ValueError(f"{name} must lie in [0, 1], got {value}")
 
 
-def _concrete(name: str, value: Scalar) -> bool:
-    """Whether a value can be looked at, once it is known to be a single number."""
+def _concrete(name: str, value: Scalar) -> float | None:
+    """The value as a Python number, on which nothing is traced; None where it is traced itself."""
     if not isinstance(value, float | int | np.number | np.ndarray | jax.Array) or np.shape(value) != ():
         raise TypeError(f"{name} must be a single number, got {value!r}")
-    return not isinstance(value, jax.core.Tracer)
+    return None if isinstance(value, jax.core.Tracer) else float(value)
 
 
 def same_shapes(got, expected, *, got_name: str, expected_name: str) -> None:
     """Checks that two pytrees agree in structure, shapes and dtypes."""
 
     def signature(tree):
-        return jax.tree.map(lambda leaf: (np.shape(leaf), str(jnp.result_type(leaf))), tree)
+        leaves = jax.tree.leaves_with_path(tree)
+        return [(jax.tree_util.keystr(path), np.shape(leaf), str(jnp.result_type(leaf))) for path, leaf in leaves]
 
-    if signature(got) != signature(expected):
+    structures: list[Any] = [jax.tree.structure(tree) for tree in (got, expected)]
+    if structures[0] != structures[1] or signature(got) != signature(expected):
         raise ValueError(
             f"{got_name} returns {signature(got)}, but {expected_name} {signature(expected)}: both must be alike"
         )

@@ -11,7 +11,7 @@ from jax import Array
 import jax.numpy as jnp
 from jaxtyping import Float, Int, PRNGKeyArray, PyTree
 
-from jaxmix import checks, dtypes
+from jaxmix import checks, dtypes, layout
 from jaxmix.types import Batch, Labels, MaskFn, PairingFn, RatioFn
 
 
@@ -90,7 +90,8 @@ def apply(mix: Mix, batch: Batch, labels: Labels = None) -> tuple[Batch, Labels]
       labels: float targets [n, ...], a pytree of them, or None.
 
     Returns:
-      The mixed batch and labels, shaped and typed like the inputs.
+      The mixed batch and labels, shaped and typed like the inputs. What is not finite in a
+      partner is so in the mix, also where its weight is 0.
 
     Raises:
       ValueError: if a leaf does not start with the shape of what it is weighted by, or the
@@ -187,7 +188,7 @@ def combine(weights: Float[Array, "n m"], x: PyTree) -> PyTree:
             raise ValueError(f"{name} has shape {jnp.shape(leaf)}, but the weights are for {m} rows")
 
     def weighted_sum(leaf):
-        wide = dtypes.widened(leaf)
+        wide = dtypes.widened(layout.whole(leaf))
         return dtypes.narrowed(jnp.tensordot(weights.astype(wide.dtype), wide, 1, precision="highest"), leaf.dtype)
 
     return jax.tree.map(lambda leaf: weighted_sum(jnp.asarray(leaf)), x)
@@ -197,7 +198,7 @@ def _blend(x: Array, partner: Array, weight: Array) -> Array:
     """weight x + (1 - weight) x[partner], typed like x."""
     wide = dtypes.widened(x)
     weight = jnp.expand_dims(weight, range(weight.ndim, x.ndim)).astype(wide.dtype)
-    return dtypes.narrowed(weight * wide + (1 - weight) * dtypes.widened(x[partner]), x.dtype)
+    return dtypes.narrowed(weight * wide + (1 - weight) * dtypes.widened(layout.rows(x, partner)), x.dtype)
 
 
 def _shaped(part: str, value: Array, *shapes: tuple[int, ...]) -> Array:

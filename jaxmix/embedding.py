@@ -12,7 +12,7 @@ from jax import Array
 import jax.numpy as jnp
 from jaxtyping import Float, PRNGKeyArray
 
-from jaxmix import checks, core, ratios
+from jaxmix import checks, core, layout, ratios
 from jaxmix.attention import gap_attention
 from jaxmix.types import AttentionFn, Scalar
 
@@ -72,7 +72,7 @@ def multimix(
         if not 1 <= num_sources <= m:
             raise ValueError(f"num_sources must be from 1 to the {m} examples, got {num_sources}")
         m, chosen = num_sources, jax.random.permutation(source_rng, m)[:num_sources]
-        embeddings, labels = jnp.asarray(embeddings)[chosen], jnp.asarray(labels)[chosen]
+        embeddings, labels = (layout.whole(jnp.asarray(array))[chosen] for array in (embeddings, labels))
     return core.combine(ratios.dirichlet(num_mixed, m, share_rng, alpha=alpha), (embeddings, labels))
 
 
@@ -126,7 +126,7 @@ def dense_multimix(
       Beyond Examples <https://arxiv.org/abs/2311.05538>`_, 2023
     """
     m = _checked("features", features, 3, labels, num_mixed)
-    features, labels = jnp.asarray(features), jnp.asarray(labels)
+    features, labels = layout.whole(jnp.asarray(features)), layout.whole(jnp.asarray(labels))
     weights = jax.lax.stop_gradient(attention(features)) if callable(attention) else attention
     weights = _attention_of(weights, features)
     draw = functools.partial(ratios.dirichlet, num_mixed, m, alpha=alpha)
@@ -180,7 +180,7 @@ def dense_multimix_loss(
     """
     m = _checked("logits", logits, 3, labels, num_mixed)
     attention = _attention_of(attention, logits)
-    wide, targets = jnp.asarray(logits, jnp.float32), jnp.asarray(labels, jnp.float32)
+    wide, targets = (layout.whole(jnp.asarray(array, jnp.float32)) for array in (logits, labels))
     draw = functools.partial(ratios.dirichlet, num_mixed, m, alpha=alpha)
     shared = None if per_position else draw(rng)
 
@@ -193,7 +193,7 @@ def dense_multimix_loss(
         return total - jnp.mean(jnp.sum(jnp.matmul(mix, targets, precision="highest") * mixed, axis=-1)), None
 
     positions = jnp.swapaxes(wide, 0, 1), attention.T, jax.random.split(rng, wide.shape[1])
-    total, _ = jax.lax.scan(add, jnp.zeros((), jnp.float32), positions)
+    total, _ = jax.lax.scan(add, jnp.zeros_like(wide[0, 0, 0]), positions)
     return total / wide.shape[1]
 
 
@@ -212,7 +212,7 @@ def _attention_of(attention: Float[Array, "m r"], features: Float[Array, "m r d"
             f"attention has shape {jnp.shape(attention)}, and there are {jnp.shape(features)[:2]} "
             "examples and positions: give one weight for each"
         )
-    return jnp.asarray(attention, jnp.float32)
+    return layout.whole(jnp.asarray(attention, jnp.float32))
 
 
 def _checked(name: str, array: Array, ndim: int, labels: Array, num_mixed: int) -> int:

@@ -9,7 +9,7 @@ from jax import Array
 import jax.numpy as jnp
 from jaxtyping import Float, PRNGKeyArray
 
-from jaxmix import checks, combinators, core, masks, pairings, pairwise, ratios
+from jaxmix import checks, combinators, core, layout, masks, pairings, pairwise, ratios
 from jaxmix.types import Batch, Labels, MixFn, PairingFn, Scalar
 
 
@@ -178,7 +178,7 @@ def _mix_of_latents(alpha: Scalar, interpolation: str, pairing: PairingFn) -> Mi
             latents, rng, pairing=pairing, ratio=functools.partial(ratios.beta, alpha=alpha), mask=masks.uniform
         )
         _, targets = core.apply(mix, latents, labels)
-        return _slerp(latents, latents[mix.partner], mix.ratio), targets
+        return _slerp(latents, layout.rows(latents, mix.partner), mix.ratio), targets
 
     return along_arcs
 

@@ -143,8 +143,8 @@ def gaussian(space: Space, ratio: Float[Array, " n"], rng: PRNGKeyArray) -> Floa
       Perspective <https://arxiv.org/abs/2208.09913>`_, 2022
     """
     rank = _rank(space)
-    area = jnp.maximum(jnp.minimum(ratio, 1 - ratio), 1e-12)  # at 0 the spot is its centre alone
-    variance = area if rank == 2 else area ** (2 / rank)
+    area = jnp.minimum(ratio, 1 - ratio)
+    variance = jnp.maximum(area if rank == 2 else area ** (2 / rank), 1e-12)  # at 0 the spot is its centre alone
     profiles = []
     for length, axis_rng in zip(space, jax.random.split(rng, len(space)), strict=True):
         centre = jax.random.randint(axis_rng, ratio.shape, 0, length, jnp.int32)

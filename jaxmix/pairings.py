@@ -8,7 +8,7 @@ from jax import Array
 import jax.numpy as jnp
 from jaxtyping import Float, Int, PRNGKeyArray
 
-from jaxmix import assignment, checks
+from jaxmix import assignment, checks, layout
 from jaxmix.types import AssignmentFn, Batch, FeatureFn
 
 _SOLVERS: dict[str, AssignmentFn] = {"sinkhorn": assignment.sinkhorn, "exact": assignment.exact}
@@ -125,7 +125,7 @@ def transport(
     if k == 1:
         return permutation(batch, rng)
     anchors, candidates = grouping(n // k, k, rng)
-    points = _points(batch, features)
+    points = layout.whole(_points(batch, features))
     columns = solve(distance(squared_distances(points[anchors], points[candidates])))
     partners = jnp.take_along_axis(candidates, columns, axis=1)
     return jnp.zeros(n, jnp.int32).at[anchors.ravel()].set(partners.ravel(), unique_indices=True)
@@ -154,7 +154,7 @@ def displacement(batch: Batch, partner: Int[Array, " n"], *, features: FeatureFn
       Array(4., dtype=float32)
     """
     points = _points(batch, features)
-    return jnp.mean(jnp.sum((points - points[partner]) ** 2, axis=1))
+    return jnp.mean(jnp.sum((points - layout.rows(points, partner)) ** 2, axis=1))
 
 
 def squared_distances(x: Float[Array, "g k d"], y: Float[Array, "g k d"]) -> Float[Array, "g k k"]:

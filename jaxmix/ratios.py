@@ -1,5 +1,6 @@
 """How much of itself a sample keeps: (n, rng) -> n shares in [0, 1], float32; or of many, rows of a simplex."""
 
+import functools
 import math
 
 import jax
@@ -59,7 +60,8 @@ def dirichlet(n: int, m: int, rng: PRNGKeyArray, *, alpha: Scalar | tuple[Scalar
 
     Small gammas underflow, so that they are drawn and normalised as logarithms: every row is
     right down to :math:`\alpha = 0.01`, where nearly all of it is one source's. Gammas come by
-    rejection, without a gradient with respect to alpha: asking for one raises.
+    rejection, without a gradient with respect to alpha: jax.grad raises, and what jax.jvp
+    returns leaves out that other proposals would be refused.
 
     Args:
       n: number of draws.
@@ -95,17 +97,20 @@ def dirichlet(n: int, m: int, rng: PRNGKeyArray, *, alpha: Scalar | tuple[Scalar
         checks.positive("alpha", alpha)
         concentration = jnp.asarray(alpha, jnp.float32)
     if isinstance(alpha, float | int) and alpha == 1:
-        log_gamma = jnp.log(jax.random.exponential(gamma_rng, (n, m), jnp.float32))
+        gamma = jax.random.exponential(gamma_rng, (n, m), jnp.float32)
+        log_gamma = jnp.log(jnp.maximum(gamma, 2.0**-24))  # a row of zeros has no shares
     else:
         log_gamma = _log_gamma((n, m), gamma_rng, alpha=concentration)
     return jax.nn.softmax(log_gamma, axis=1)
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def _log_gamma(shape: tuple[int, ...], rng: PRNGKeyArray, *, alpha: Array) -> Float[Array, "n m"]:
     """Logarithms of gamma variates: of alpha + 1 by rejection, brought down to alpha by a power of a uniform draw.
 
     At most one proposal in twenty is refused, so that a few rounds fill the whole array. A loop
-    for each element, as jax.random has it, takes several times as long.
+    for each element, as jax.random has it, takes several times as long. Without jit here every
+    call outside of one would compile the loop anew.
     """
     power_rng, round_rng = jax.random.split(rng)
     scale = alpha + 2 / 3
@@ -121,9 +126,10 @@ def _log_gamma(shape: tuple[int, ...], rng: PRNGKeyArray, *, alpha: Array) -> Fl
         refused = (root <= 0) | (0.5 * normal**2 + scale * (1 - cube + jnp.log(cube)) <= -level)  # not: nan
         return jnp.where(refused, cubes, cube), rng
 
-    empty = jnp.zeros(shape, jnp.float32), round_rng
-    cubes, _ = jax.lax.while_loop(lambda state: jnp.any(state[0] == 0), propose, empty)
-    return jnp.log(scale * cubes) - jax.random.exponential(power_rng, shape, jnp.float32) / alpha
+    power = jax.random.exponential(power_rng, shape, jnp.float32) / alpha
+    start = jnp.zeros_like(power), round_rng
+    cubes, _ = jax.lax.while_loop(lambda state: jnp.any(state[0] == 0), propose, start)
+    return jnp.log(scale * cubes) - power
 
 
 def _drawn_from(bounds: tuple[Scalar, Scalar], n: int, rng: PRNGKeyArray) -> Float[Array, "n 1"]:

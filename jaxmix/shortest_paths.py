@@ -59,7 +59,8 @@ def assign(costs: Float[Array, "k k"]) -> Int[Array, " k"]:
       Crouse, `On implementing 2D rectangular assignment algorithms
       <https://doi.org/10.1109/TAES.2016.140952>`_, 2016
     """
-    k, nobody = costs.shape[0], jnp.int32(NOBODY)
+    column = costs[0]  # all that the search starts with is made like it, since it varies over devices if costs do
+    nobody = jnp.full_like(column, NOBODY, jnp.int32)
 
     def step(state: _State) -> _State:
         pair = _settle(costs, state), _hand_over(state)
@@ -67,17 +68,17 @@ def assign(costs: Float[Array, "k k"]) -> Int[Array, " k"]:
 
     start = _State(
         price=jnp.min(costs, axis=0),
-        row_of=jnp.full(k, nobody),
-        waiting=jnp.ones(k, bool),
-        row=jnp.int32(0),
-        column=nobody,
-        distance=jnp.float32(0),
-        shortest=jnp.full(k, jnp.inf, jnp.float32),
-        before=jnp.full(k, nobody),
-        settled=jnp.zeros(k, bool),
+        row_of=nobody,
+        waiting=jnp.ones_like(column, bool),
+        row=jnp.zeros_like(nobody[0]),
+        column=nobody[0],
+        distance=jnp.zeros_like(column[0]),
+        shortest=jnp.full_like(column, jnp.inf),
+        before=nobody,
+        settled=jnp.zeros_like(column, bool),
     )
     row_of = jax.lax.while_loop(lambda state: jnp.any(state.waiting), step, start).row_of
-    return jnp.zeros(k, jnp.int32).at[row_of].set(_places(costs))
+    return jnp.zeros_like(nobody).at[row_of].set(_places(costs))
 
 
 def _settle(costs: Array, state: _State) -> _State:

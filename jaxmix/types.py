@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from jax import Array
-from jaxtyping import Float, Int, PRNGKeyArray
+from jaxtyping import Float, Int, Key, PRNGKeyArray, UInt32
 import numpy as np
 
 Batch = Any
@@ -15,6 +15,9 @@ Labels = Any
 
 Scalar = float | int | np.number | Array
 """A number known to Python, or a (possibly traced) array of shape ()."""
+
+Keys = Key[Array, " n"] | UInt32[Array, "n 2"]
+"""JAX keys [n], typed or legacy."""
 
 Space = tuple[int, ...]
 """What lies between the sample axis and the channels: (h, w) for images."""

@@ -140,7 +140,7 @@ class VAE(nn.Module):
           What the loss is computed from.
         """
         mean, log_variance = self.encode(images)
-        latents = mean + jnp.exp(log_variance / 2) * jax.random.normal(rng, mean.shape)
+        latents = mean + jnp.exp(log_variance / 2) * jax.random.normal(rng, mean.shape, jnp.float32)
         return Outputs(self.decode(latents), latents, mean, log_variance)
 
 
@@ -191,7 +191,7 @@ def vae_loss(
     if images.shape != outputs.images.shape:
         raise ValueError(f"images have shape {images.shape}, but the VAE returned {outputs.images.shape}")
     errors = (images.astype(jnp.float32) - outputs.images) ** 2
-    prior = jax.random.normal(rng, outputs.latents.shape)
+    prior = jax.random.normal(rng, outputs.latents.shape, jnp.float32)
     terms = Terms(
         reconstruction=jnp.mean(jnp.sum(errors, axis=(1, 2, 3))),
         mmd=squared_mmd(outputs.latents, prior, kernel=kernel),

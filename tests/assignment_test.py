@@ -166,6 +166,15 @@ def test_costs_that_are_not_finite_do_not_hang_a_solver(name, value):
 
 
 @pytest.mark.parametrize("name", SOLVERS)
+def test_a_problem_does_not_depend_on_those_beside_it(name):
+    costs = cost_matrices("random", 1, 6)
+    costs[0, 2, 3] = np.inf
+    beside = np.concatenate([costs, np.full((1, 6, 6), 1e30, np.float32)])
+    np.testing.assert_array_equal(SOLVERS[name](beside)[0], SOLVERS[name](costs)[0])
+    np.testing.assert_allclose(totals(np.minimum(costs, 9), SOLVERS[name](beside)[:1]), optima(np.minimum(costs, 9)))
+
+
+@pytest.mark.parametrize("name", SOLVERS)
 @pytest.mark.parametrize("scale", [1e-30, 1e-10, 1e10, 1e30])
 def test_no_solver_depends_on_units(name, scale):
     costs = cost_matrices("random", 8, 16)

@@ -90,6 +90,22 @@ def test_one_of_refuses_what_are_no_probabilities(probabilities):
         jaxmix.one_of(negate, double, probabilities=probabilities)
 
 
+def test_containers_of_one_s_own_are_mixed():
+    """A registered class is compared by what is in it: it need not define equality."""
+
+    class Pair:
+        def __init__(self, first, second):
+            self.first, self.second = first, second
+
+    jax.tree_util.register_pytree_node(Pair, lambda pair: ((pair.first, pair.second), None), lambda _, two: Pair(*two))
+    batch = Pair(images(), images(channels=1))
+    for method in (jaxmix.sometimes(jaxmix.cutmix, probability=1.0), jaxmix.one_of(jaxmix.cutmix, jaxmix.mixup)):
+        mixed, _ = method(batch, one_hot(), jax.random.key(0))
+        assert mixed.second.shape == batch.second.shape
+    mean, _ = jaxmix.regularization.dataset_means([(batch, one_hot())])
+    assert mean.first.shape == batch.first.shape[1:]
+
+
 def test_one_of_refuses_branches_of_unequal_shape_naming_both():
     for per_sample in (False, True):
         with pytest.raises(ValueError, match=r"widen returns .*\(8000, 2\).*negate returns .*\(4000, 2\)"):

@@ -158,6 +158,12 @@ def test_a_spot_of_no_size_is_its_centre():
     assert set(np.unique(weight)) == {0, 1}
 
 
+@pytest.mark.parametrize("space", [(8,), (8, 8), (4, 4, 4)])
+def test_a_spot_of_hardly_any_size_has_a_finite_gradient(space):
+    gradient = jax.grad(lambda ratio: jnp.sum(masks.gaussian(space, ratio, jax.random.key(0)) ** 2))
+    assert np.all(np.isfinite(gradient(jnp.array([1e-30, 1e-20, 1e-14, 1e-11, 1e-7, 0.3]))))
+
+
 def test_uniform_is_the_ratio_itself():
     ratio = jnp.array([0.0, 0.3, 1.0])
     np.testing.assert_array_equal(masks.uniform((4, 4), ratio, jax.random.key(0)), ratio)

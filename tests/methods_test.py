@@ -5,6 +5,7 @@ import functools
 import chex
 import jax
 import jax.numpy as jnp
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 import jaxtyping
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import jaxmix
 from tests.conftest import METHODS, images, one_hot
 
 KEY = jax.random.key(7)
+HALVES = slice(0, 8), slice(8, 16)
 DTYPES = ["float32", "bfloat16", "float16", "uint8"]
 
 
@@ -94,6 +96,82 @@ def test_gradients_reach_every_sample_and_preserve_the_total(name):
     assert np.all(np.isfinite(gradient))
     np.testing.assert_allclose(gradient.sum(), gradient.size, rtol=1e-5)
     assert np.all(gradient.sum((1, 2, 3)) > 0)
+
+
+def _on(mesh, *arrays):
+    return jax.device_put(arrays, NamedSharding(mesh, PartitionSpec("devices")))
+
+
+def test_shard_map_mixes_on_each_device_as_that_would_alone(fn):
+    """With shard_map's check of what varies over devices, which is on by default."""
+    batch, labels = images(n=16), one_hot(16)
+
+    def shard(batch, labels):
+        return fn(batch, labels, jax.random.fold_in(KEY, jax.lax.axis_index("devices")))
+
+    mesh = Mesh(np.array(jax.devices()[:2]), ("devices",))
+    mapped = jax.shard_map(shard, mesh=mesh, in_specs=PartitionSpec("devices"), out_specs=PartitionSpec("devices"))
+    halves = [fn(batch[half], labels[half], jax.random.fold_in(KEY, i)) for i, half in enumerate(HALVES)]
+    expected = jax.tree.map(lambda *parts: jnp.concatenate(parts), *halves)
+    chex.assert_trees_all_close(jax.jit(mapped)(*_on(mesh, batch, labels)), expected, rtol=1e-6, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [*((name, AxisType.Explicit) for name in METHODS), ("mixup", AxisType.Auto), ("kmixup", AxisType.Auto)],
+)
+def test_a_batch_that_lies_on_several_devices_is_mixed_as_one(name, kind):
+    fn, batch, labels = jitted(name), images(n=16), one_hot(16)
+    mesh = jax.make_mesh((2,), ("devices",), axis_types=(kind,), devices=jax.devices()[:2])
+    placed = _on(mesh, batch, labels)
+    mixed = fn(*placed, KEY)
+    chex.assert_trees_all_close(mixed, fn(batch, labels, KEY), rtol=1e-6, atol=1e-5)
+    for before, after in zip(placed, mixed, strict=True):
+        assert after.sharding.is_equivalent_to(before.sharding, before.ndim)
+
+
+@pytest.mark.parametrize("name", ["mixup", "kcutmix"])
+def test_gradients_reach_a_batch_on_a_mesh_of_explicit_axes(name):
+    batch, labels = images(n=16), one_hot(16)
+    gradient = jax.grad(lambda batch, labels: jnp.sum(METHODS[name](batch, labels, KEY)[0] ** 2))
+    mesh = jax.make_mesh((2,), ("devices",), axis_types=(AxisType.Explicit,), devices=jax.devices()[:2])
+    with jax.set_mesh(mesh):
+        got = jax.jit(gradient)(*_on(mesh, batch, labels))
+    np.testing.assert_allclose(got, gradient(batch, labels), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        jaxmix.mixup,
+        functools.partial(jaxmix.kmixup, k=4),
+        functools.partial(jaxmix.kmixup, k=4, solver="exact"),
+        functools.partial(jaxmix.multimix, num_mixed=5, alpha=0.3),
+    ],
+    ids=["mixup", "sinkhorn", "exact", "multimix"],
+)
+def test_calls_outside_of_jit_compile_once(method, caplog):
+    batch, labels = jnp.reshape(images(), (8, -1)), one_hot()
+
+    def compiled(key):
+        caplog.clear()
+        with jax.log_compiles():
+            method(batch, labels, key)
+        return [record.message for record in caplog.records if record.message.startswith("Compiling")]
+
+    jax.clear_caches()
+    assert compiled(KEY)
+    assert compiled(jax.random.key(8)) == []
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if name in ("mixup", "cutmix", "hmix", "gmix", "kmixup")])
+def test_an_alpha_that_is_an_array_of_jax_works_under_jit(name):
+    method = jax.jit(functools.partial(METHODS[name], alpha=jnp.float32(0.5)))
+    chex.assert_trees_all_close(
+        method(images(), one_hot(), KEY), METHODS[name](images(), one_hot(), KEY, alpha=0.5), rtol=1e-6, atol=1e-5
+    )
+    with pytest.raises(ValueError, match="alpha must be positive and finite, got -1"):
+        jax.jit(functools.partial(METHODS[name], alpha=jnp.float32(-1)))(images(), one_hot(), KEY)
 
 
 def test_one_key_one_result(fn):

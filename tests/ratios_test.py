@@ -157,6 +157,13 @@ def test_a_simplex_has_no_gradient_to_alpha_and_says_so():
         jax.grad(lambda alpha: ratios.dirichlet(4, 3, jax.random.key(0), alpha=alpha)[0, 0])(2.0)
 
 
+def test_a_row_of_zeros_still_has_shares(monkeypatch):
+    """An exponential draw is zero once in eight million times; a row of one source is nothing else then."""
+    monkeypatch.setattr(jax.random, "exponential", lambda rng, shape, dtype: jnp.zeros(shape, dtype))
+    assert ratios.dirichlet(2, 1, jax.random.key(0)).tolist() == [[1], [1]]
+    assert ratios.dirichlet(1, 2, jax.random.key(0)).tolist() == [[0.5, 0.5]]
+
+
 @pytest.mark.parametrize("alpha", [-1.0, 0.0, np.nan, np.inf])
 def test_a_traced_alpha_that_is_none_ends_all_the_same(alpha):
     assert jax.jit(lambda alpha: ratios.dirichlet(4, 3, jax.random.key(0), alpha=alpha))(alpha).shape == (4, 3)

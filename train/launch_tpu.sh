@@ -15,7 +15,8 @@
 #   --type=TYPE        accelerator type (v5litepod-8); up to 8 is a single host
 #   --version=VERSION  software of the TPU VM (v2-alpha-tpuv5-lite)
 #   --spot             cheaper, and may be preempted at any time
-#   --mount=BUCKET     mounts the bucket at ~/bucket on every worker, for the run folder to outlive the TPU VM
+#   --mount=BUCKET     mounts the bucket at ~/bucket on every worker, for the run folder to outlive the TPU VM, and
+#                      for data prepared elsewhere: --config.data.data_dir='~/bucket/FOLDER' after the --
 #   --workdir=PATH     run folder; from the home folder unless it begins with / (~/bucket/NAME where a bucket is
 #                      mounted, else ~/runs/NAME, which is lost with the TPU VM)
 #   --resume           goes on with a run: follows it where it still runs, else starts the same command again, first
@@ -147,16 +148,18 @@ if ((running == 0)); then
   # constraints.txt pins jax, jax[tpu] pins libtpu, and both are on PyPI.
   on all 'cd jaxmix && ../jaxmix-venv/bin/pip install -q "jax[tpu]" -e ".[train,tfds]" -c constraints.txt'
   if [[ -n $mount ]]; then
-    on all 'gcsfuse --help 2>&1 | grep -q metadata-cache-ttl-secs && exit;
+    on all 'gcsfuse --help 2>&1 | grep -q metadata-cache-negative-ttl-secs && exit;
       apt=https://packages.cloud.google.com/apt; key=/usr/share/keyrings/cloud.google.asc;
       curl -fsS $apt/doc/apt-key.gpg | sudo tee $key > /dev/null;
       echo "deb [signed-by=$key] $apt gcsfuse-$(lsb_release -cs) main" |
         sudo tee /etc/apt/sources.list.d/gcsfuse.list > /dev/null;
       sudo apt-get -qq update;
       sudo DEBIAN_FRONTEND=noninteractive apt-get -qqy -o DPkg::Lock::Timeout=300 install gcsfuse'
-    # On TPU hosts gcsfuse remembers files for ever, but a worker must see what another has just written.
+    # On TPU hosts gcsfuse remembers files for ever, but a worker must see what another has just written. In a flat
+    # bucket a folder may be implied by its files, and is renamed file by file: a checkpoint has a few dozen.
     on all "mkdir -p bucket && { ! mountpoint -q bucket || fusermount -u bucket; } &&
-      gcsfuse --metadata-cache-ttl-secs=0 $(printf %q "$mount") \"\$HOME\"/bucket"
+      gcsfuse --metadata-cache-ttl-secs=0 --metadata-cache-negative-ttl-secs=0 --implicit-dirs --rename-dir-limit=10000
+      $(printf %q "$mount") \"\$HOME\"/bucket"
   fi
   # gcloud repeats a command whose connection broke: a run that has started by then keeps the lock and is left alone.
   on all "exec 9> jaxmix.lock; flock -n 9 || exit 0; rm -f jaxmix-exit.txt; : > jaxmix-log.txt;
@@ -167,6 +170,7 @@ code=0
 on 0 'flock jaxmix.lock true & tail -s 0.2 -n 200 --pid=$! -F jaxmix-log.txt;
   exit "$(cat jaxmix-exit.txt 2> /dev/null || echo 1)"' || code=$?
 $dry_run && exit
+((code == 0 || workers <= 1)) || on all 'echo "launch_tpu: the log of $(hostname) ends with"; tail -n 3 jaxmix-log.txt' || true
 ((code == 0)) || echo "launch_tpu: exit code $code; where the TPU VM or the connection was lost, --resume goes on" >&2
 echo "launch_tpu: $name costs money until: gcloud compute tpus tpu-vm delete $name ${where[*]}" >&2
 exit "$code"

@@ -46,6 +46,7 @@ class Report:
     def __init__(self, folder: pathlib.Path, title: str, display: Display, *, step: int, total_steps: int, leads: bool):
         self._folder, self._title, self._display, self._leads = folder, title, display, leads
         self.rows: list[Row] = []
+        self._total_steps, self._spoke = total_steps, time.monotonic()
         self._bar = tqdm.tqdm(
             total=total_steps, initial=step, unit="step", disable=not leads or not sys.stderr.isatty()
         )
@@ -67,6 +68,8 @@ class Report:
         if self._leads:
             for name, value in values.items():
                 self._events.add_scalar(f"train/step_{name}", value, step)
+            if self._bar.disable and time.monotonic() - self._spoke > 60:
+                self._say(f"step {step} of {self._total_steps}  loss {values['loss']:.4f}")
             self._bar.set_postfix(loss=f"{values['loss']:.3f}", refresh=False)
             self._bar.update()
         return values
@@ -99,7 +102,12 @@ class Report:
             loss, speed = f"loss {row['train_loss']:.4f}", f"{row['images_per_second']:,.0f} images/s"
             skipped = [f"{row['skipped_steps']} steps skipped, not finite"] if row["skipped_steps"] else []
             parts = (loss, *training, f"{watched} {first}", second, speed, *skipped)
-            print(f"epoch {row['epoch']:3d}", *parts, sep="  ", flush=True)
+            self._say(f"epoch {row['epoch']:3d}", *parts)
+
+    def _say(self, *parts: str) -> None:
+        """Prints a line where there is no bar: a log is never silent for long."""
+        print(*parts, sep="  ", flush=True)
+        self._spoke = time.monotonic()
 
     def close(self, *, watched: str) -> None:
         """Draws the curves and prints the closing table."""

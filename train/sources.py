@@ -102,9 +102,11 @@ def tfds_builder(config: config_lib.Data) -> Any:
         raise UsageError(
             f"{config.name} needs {error.name}: pip install -e '.[train,tfds]' -c constraints.txt"
         ) from None
+    if "://" in config.data_dir:
+        raise UsageError(f"data_dir={config.data_dir}: mount that storage, and name a folder of the file system")
     logging.set_verbosity(logging.ERROR)  # of warnings about things that are none of the user's doing
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    return tfds.builder(config.name, data_dir=config.data_dir or None, file_format="array_record")
+    return tfds.builder(config.name, data_dir=os.path.expanduser(config.data_dir) or None, file_format="array_record")
 
 
 def prepare(builder: Any, manual_dir: pathlib.Path | None) -> None:

@@ -1,1 +1,5 @@
 """Measures by which a model is judged: pure functions of its predictions."""
+
+from jaxmix.evaluation import attacks, calibration, corruptions, embeddings, linearity, ood
+
+__all__ = ["attacks", "calibration", "corruptions", "embeddings", "linearity", "ood"]

@@ -14,11 +14,11 @@ from typing import NamedTuple
 import jax
 from jax import Array
 import jax.numpy as jnp
-from jaxtyping import Bool, Float, Int, Key
+from jaxtyping import Bool, Float, Int
 
 from jaxmix import checks
 from jaxmix.evaluation import calibration
-from jaxmix.types import Scalar
+from jaxmix.types import Keys, Scalar
 
 PredictFn = Callable[[Array], Array]
 """images [n, ...] -> logits [n, classes]."""
@@ -79,7 +79,7 @@ def fgsm(
 def pgd(
     images: Float[Array, "n ..."],
     labels: Int[Array, " n"],
-    rng: Key[Array, " n"],
+    rng: Keys,
     *,
     predict: PredictFn,
     epsilon: Scalar = 8 / 255,
@@ -165,7 +165,7 @@ def pgd(
             jnp.where(better, loss, kept_loss),
         ), None
 
-    none = (images, jnp.zeros(n, bool), jnp.full(n, -jnp.inf, jnp.float32))
+    none = (images, jnp.zeros_like(labels, bool), jnp.full_like(labels, -jnp.inf, jnp.float32))
     return jax.lax.scan(attack, none, jnp.arange(num_restarts))[0][0]
 
 

@@ -1,10 +1,12 @@
 """Proper scores, and whether a model's confidence is its accuracy.
 
-Logits [n, classes] and integer labels [n] go in; all is computed in float32. Scores of samples
+Logits [n, classes] and integer labels [n] go in; all is computed in float32. Labels are classes from 0 on,
+which is not checked: leave out samples without one, such as those marked -1. Scores of samples
 and `Bins` add up over batches and hosts; only `adaptive_calibration_error` and
 `fit_temperature` need all samples at once.
 """
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -312,9 +314,10 @@ def fit_temperature(logits: Float[Array, "n c"], labels: Int[Array, " n"]) -> Fl
         middle = (low + high) / 2
         probabilities = jax.nn.softmax(logits * jnp.exp(-middle))
         # The derivative of the mean log-likelihood by 1 / T: positive where T is too high, 0 once saturated.
-        slope = jnp.mean(own - jnp.sum(probabilities * logits, axis=-1))
+        expected = jnp.sum(jnp.where(probabilities > 0, probabilities * logits, 0), axis=-1)  # a logit may be -inf
+        slope = jnp.mean(own - expected)
         return jnp.where(slope >= 0, low, middle), jnp.where(slope >= 0, middle, high)
 
-    ends = (jnp.log(jnp.float32(0.01)), jnp.log(jnp.float32(100.0)))
+    ends = tuple(jnp.full_like(own[0], math.log(end)) for end in (0.01, 100))
     low, high = jax.lax.fori_loop(0, 30, halve, ends)
     return jnp.exp((low + high) / 2)

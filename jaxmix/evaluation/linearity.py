@@ -5,15 +5,15 @@ from collections.abc import Callable
 import jax
 from jax import Array
 import jax.numpy as jnp
-from jaxtyping import Float, Key
+from jaxtyping import Float
 
 from jaxmix import checks
-from jaxmix.types import Scalar
+from jaxmix.types import Keys, Scalar
 
 
 def gap(
     inputs: Float[Array, "n ..."],
-    rng: Key[Array, " n"],
+    rng: Keys,
     *,
     loss: Callable[[Array], Array],
     epsilon: Scalar,
@@ -86,4 +86,4 @@ def gap(
 
     start = jax.vmap(lambda rng: jax.random.uniform(rng, inputs.shape[1:], jnp.float32, -1, 1))(rng)
     # One step more than asked for measures where the last one led, without a second copy of the loss.
-    return jax.lax.fori_loop(0, num_steps + 1, step, (epsilon * start, jnp.zeros(n, jnp.float32)))[1]
+    return jax.lax.fori_loop(0, num_steps + 1, step, (epsilon * start, jnp.zeros_like(base)))[1]

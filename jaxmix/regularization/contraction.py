@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Float, PRNGKeyArray
 import numpy as np
 
-from jaxmix import checks, core, dtypes, masks, pairings, ratios
+from jaxmix import checks, core, dtypes, layout, masks, pairings, ratios
 from jaxmix.types import Batch, Labels, Scalar
 
 
@@ -71,7 +71,7 @@ def dataset_means(batches: Iterable[tuple[Batch, Labels]]) -> tuple[Batch, Label
         checks.targets(labels, n)
         count += n
         here = jax.tree.map(lambda leaf: jnp.mean(dtypes.widened(jnp.asarray(leaf)), axis=0), (batch, labels))
-        shapes, first = (jax.tree.map(jnp.shape, tree) for tree in (here, means or here))
+        shapes, first = ([jnp.shape(leaf) for leaf in jax.tree.leaves(tree)] for tree in (here, means or here))
         if shapes != first:
             raise ValueError(f"samples and labels have the shapes {shapes}, and {first} before: average those alike")
         means = here if means is None else jax.tree.map(functools.partial(_moved, share=n / count), means, here)
@@ -229,7 +229,7 @@ def perturbed_erm(batch: Batch, labels: Labels, rng: PRNGKeyArray, *, alpha: Sca
         mean, expectation = jnp.mean(wide, axis=0, keepdims=True), expected.astype(wide.dtype)
         centred = wide - mean
         contracted = mean + expectation * centred
-        perturbation = (theta - expectation) * centred + (1 - theta) * centred[drawn.partner]
+        perturbation = (theta - expectation) * centred + (1 - theta) * layout.rows(centred, drawn.partner)
         return dtypes.narrowed(contracted + perturbation, leaf.dtype)
 
     return jax.tree.map(lambda leaf: perturbed(jnp.asarray(leaf)), (batch, labels))

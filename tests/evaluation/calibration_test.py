@@ -160,6 +160,12 @@ def test_the_temperature_is_the_likelihood_s_optimum():
     assert calibration.fit_temperature(7 * logits, labels) == pytest.approx(7 * fitted, rel=1e-4)
 
 
+def test_a_class_without_a_chance_has_no_part_in_the_temperature():
+    logits, labels = predictions()
+    masked = jnp.concatenate([logits, jnp.full((len(logits), 1), -jnp.inf)], axis=1)
+    assert calibration.fit_temperature(masked, labels) == pytest.approx(calibration.fit_temperature(logits, labels))
+
+
 def test_the_temperature_of_faultless_predictions_is_the_lowest():
     assert calibration.fit_temperature(jnp.eye(4), jnp.arange(4)) == pytest.approx(0.01, rel=1e-3)
 

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from train import augmentation, config, data, main, prepare, streams
+from train import augmentation, config, data, main, prepare, sources, streams
 from train.errors import UsageError
 
 
@@ -185,6 +185,15 @@ def test_data_that_are_not_prepared_end_the_run_at_once_with_the_command_to_prep
     error = capsys.readouterr().err
     assert f"run python -m train.prepare cifar10 --data_dir={tmp_path}" in error
     assert error.count("\n") == 1
+
+
+def test_a_folder_of_data_is_one_of_the_file_system(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("tensorflow_datasets")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    builder = sources.tfds_builder(config.Data(name="cifar10", data_dir="~/sets"))
+    assert pathlib.Path(builder.data_dir).is_relative_to(tmp_path / "sets")
+    assert main.main(["--config.data.name=cifar10", "--config.data.data_dir=gs://bucket"]) == 2
+    assert "data_dir=gs://bucket: mount that storage" in capsys.readouterr().err
 
 
 def test_original_files_that_are_missing_are_named(tmp_path, capsys):

@@ -283,6 +283,15 @@ def test_the_exit_code_of_the_run_is_returned(cloud, code):
     assert "--resume goes on" in result.stderr
 
 
+@pytest.mark.parametrize("workers", [1, 4])
+def test_what_failed_on_another_worker_is_shown(cloud, workers):
+    cloud.machine(workers=workers)
+    result = cloud.launch("--workdir=/shared/first", TRAIN_EXIT="2")
+    assert result.returncode == 2
+    assert ("launch_tpu: the log of " in result.stdout) == (workers > 1)
+    assert result.stdout.count("epoch 1") == (2 if workers > 1 else 1)
+
+
 def test_a_run_that_is_killed_has_failed_whatever_the_one_before_did(cloud):
     cloud.machine()
     (cloud.worker / "jaxmix-exit.txt").write_text("0\n")
@@ -365,11 +374,14 @@ def test_an_unreachable_machine_is_not_taken_for_an_idle_or_a_busy_one(cloud):
 
 
 def test_a_bucket_is_mounted_before_the_run(cloud):
-    cloud.fake("gcsfuse", RECORDER + "[[ $1 != --help ]] || echo --metadata-cache-ttl-secs\n")
+    cloud.fake("gcsfuse", RECORDER + "[[ $1 != --help ]] || echo --metadata-cache-negative-ttl-secs\n")
     cloud.fake("mountpoint", FAILURE)
     cloud.machine(workers=4)
     assert cloud.launch("--mount=data").returncode == 0
-    assert cloud.tools().splitlines()[-1] == f"gcsfuse --metadata-cache-ttl-secs=0 data {cloud.worker}/bucket"
+    assert cloud.tools().splitlines()[-1] == (
+        "gcsfuse --metadata-cache-ttl-secs=0 --metadata-cache-negative-ttl-secs=0 --implicit-dirs "
+        f"--rename-dir-limit=10000 data {cloud.worker}/bucket"
+    )
     assert f"--workdir={cloud.worker}/bucket/first" in cloud.trained()
 
 

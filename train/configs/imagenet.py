@@ -1,8 +1,9 @@
 """Mixup on ImageNet with ResNet-50, in bfloat16.
 
 Command: python -m train.main --config=train/configs/imagenet.py
-    On a TPU: train/launch_tpu.sh --name=NAME --zone=ZONE -- --config=train/configs/imagenet.py
     Prepare the data before: python -m train.prepare imagenet2012 --manual_dir=FOLDER
+    On a TPU: train/launch_tpu.sh --name=NAME --zone=ZONE --mount=BUCKET -- --config=train/configs/imagenet.py
+        and --config.data.data_dir='~/bucket/FOLDER' behind it, where the prepared data are
 Hardware: a TPU of 8 cores or more, with 16 host threads or more to decode.
 Result: not yet run
 """

@@ -100,7 +100,7 @@ def motion_blur(images: levels.Images, rng: levels.Keys, *, severity: int) -> le
     """
 
     def moved(image, key, radius, sigma):
-        angle = jax.random.uniform(key, minval=-jnp.pi / 4, maxval=jnp.pi / 4)
+        angle = jax.random.uniform(key, (), jnp.float32, -jnp.pi / 4, jnp.pi / 4)
         return filters.motion(image, angle, radius=radius, sigma=sigma)
 
     return levels.each(moved, "motion_blur", images, rng, severity)

@@ -203,7 +203,7 @@ def fractal(rng: Key[Array, ""], *, size: int, decay: float) -> Float[Array, "si
       1.0
     """
     corners, wibble = jnp.zeros((1, 1)), 1.0
-    drawn = jax.random.uniform(rng, (size**2 - 1,), minval=-1, maxval=1)  # at once, since draws compile slowly
+    drawn = jax.random.uniform(rng, (size**2 - 1,), jnp.float32, -1, 1)  # at once, since draws compile slowly
     while (length := len(corners)) < size:
         noise = wibble**2 * drawn[length**2 - 1 : 4 * length**2 - 1].reshape(3, length, length)
         pairs = corners + jnp.roll(corners, -1, 0)

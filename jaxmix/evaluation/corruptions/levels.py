@@ -66,9 +66,9 @@ def each(corrupt: Callable[..., Array], name: str, images: Array, rng: Keys, sev
 
 def normal(rng: Key[Array, ""], *shape: int) -> Array:
     """Draws flat: a draw along several axes takes XLA on a CPU 4 to 15 times as long to compile."""
-    return jax.random.normal(rng, (math.prod(shape),)).reshape(shape)
+    return jax.random.normal(rng, (math.prod(shape),), jnp.float32).reshape(shape)
 
 
 def uniform(rng: Key[Array, ""], *shape: int) -> Array:
     """Draws from [0, 1), flat for the same reason."""
-    return jax.random.uniform(rng, (math.prod(shape),)).reshape(shape)
+    return jax.random.uniform(rng, (math.prod(shape),), jnp.float32).reshape(shape)

@@ -34,7 +34,7 @@ def snow(images: levels.Images, rng: levels.Keys, *, severity: int) -> levels.Im
         flakes = mean + deviation * levels.normal(flakes_key, height, width, 1)
         flakes = filters.separable(flakes, filters.zoom(height, factor=factor), filters.zoom(width, factor=factor))
         flakes = jnp.where(flakes < threshold, 0.0, jnp.minimum(flakes, 1.0))
-        angle = jax.random.uniform(angle_key, minval=-3 * jnp.pi / 4, maxval=-jnp.pi / 4)
+        angle = jax.random.uniform(angle_key, (), jnp.float32, -3 * jnp.pi / 4, -jnp.pi / 4)
         flakes = filters.motion(flakes, angle, radius=radius, sigma=sigma)
         luma = np.array([0.299, 0.587, 0.114] if channels == 3 else [1.0], np.float32)
         gray = jnp.sum(luma[None, None] * image, -1, keepdims=True)
