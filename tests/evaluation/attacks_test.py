@@ -248,11 +248,12 @@ def test_options_that_make_no_attack_are_refused(options, message):
         attacks.pgd(*pictures(2), keys(2), predict=perceptron, **options)
 
 
-def test_legacy_keys_attack_alike():
+def test_legacy_keys_attack_alike(monkeypatch):
     images, labels = pictures(2)
     legacy = jax.random.split(jax.random.PRNGKey(3), 2)
     attacked = [attacks.pgd(images, labels, rng, predict=perceptron) for rng in (legacy, keys(2, seed=3))]
     np.testing.assert_array_equal(*attacked)
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     with pytest.raises(ValueError, match="one key per sample"):
         attacks.pgd(images, labels, jax.random.PRNGKey(3), predict=perceptron)
 
