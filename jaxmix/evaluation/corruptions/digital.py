@@ -44,7 +44,8 @@ def _shaken(rows: filters.Map, columns: filters.Map, rng: Key[Array, ""], most: 
     """From where an image is read whose three corners of a square move by at most so much."""
     height, width = rows.shape
     half = max(min(height, width) // 3, 1)
-    corner = jnp.array([[1.0, 1.0], [-1.0, 1.0], [-1.0, -1.0]]) * half  # (row, column): two edges of a square
+    signs = jnp.array([[1.0, 1.0], [-1.0, 1.0], [-1.0, -1.0]], jnp.float32)  # (row, column): two edges of a square
+    corner = signs * half
     corner += jnp.array([[height // 2, width // 2]], jnp.float32)
     moved = corner + most * (2 * levels.uniform(rng, 3, 2) - 1)
     edge, other = moved[0] - moved[1], moved[1] - moved[2]

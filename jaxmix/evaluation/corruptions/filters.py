@@ -202,7 +202,7 @@ def fractal(rng: Key[Array, ""], *, size: int, decay: float) -> Float[Array, "si
       >>> filters.fractal(jax.random.key(0), size=8, decay=2.0).max().item()
       1.0
     """
-    corners, wibble = jnp.zeros((1, 1)), 1.0
+    corners, wibble = jnp.zeros((1, 1), jnp.float32), 1.0
     drawn = jax.random.uniform(rng, (size**2 - 1,), jnp.float32, -1, 1)  # at once, since draws compile slowly
     while (length := len(corners)) < size:
         noise = wibble**2 * drawn[length**2 - 1 : 4 * length**2 - 1].reshape(3, length, length)
