@@ -27,7 +27,7 @@ class Plan(NamedTuple):
     marginal_error: Float[Array, " g"]
 
 
-@jax.jit  # else every call outside of one would compile the loop anew, as those below
+@jax.jit  # outside of one, JAX would compile a loop that closes over arrays anew at every call
 def exact(costs: Costs) -> Columns:
     """Solves each assignment problem to its optimum, by shortest augmenting paths.
 
@@ -113,11 +113,10 @@ def sinkhorn_plan(costs: Costs, *, epsilon: float = 0.05, num_iterations: int = 
         spread = jnp.std(cost)
         scale = epsilon * jnp.where(spread > 0, spread, 1)
         problem = linear_problem.LinearProblem(geometry.Geometry(cost_matrix=cost, epsilon=scale))
-        # The solver's own steps, a fixed number of them: its test for convergence would make every problem of the
-        # batch wait for the slowest, and its loop does not start with arrays that vary over devices as costs may.
+        # A fixed number of ott's steps: its test for convergence would make every problem of the batch wait for the
+        # slowest, and has a branch that does not vary over devices, which shard_map refuses.
         start = ott_sinkhorn.SinkhornState((jnp.zeros_like(cost[:, 0]), jnp.zeros_like(cost[0])))
-        step = functools.partial(jax.lax.fori_loop, 0, num_iterations)
-        state = step(lambda i, state: solver.lse_step(problem, state, i), start)
+        state = jax.lax.fori_loop(0, num_iterations, lambda i, state: solver.lse_step(problem, state, i), start)
         log_plan = (state.fu[:, None] + state.gv[None, :] - cost) / scale
         return Plan(log_plan, jnp.sum(jnp.abs(jnp.sum(jnp.exp(log_plan), axis=0) - 1 / cost.shape[1])))
 

@@ -4,8 +4,6 @@ Everything here runs on shapes, dtypes and Python numbers, at trace time; nothin
 reads the contents of a traced array.
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
@@ -30,27 +28,32 @@ def lead_leaf(batch: Batch) -> ArrayLike:
 
 def batch_shape(batch: Batch) -> tuple[int, Space]:
     """Checks that a batch can be mixed, and returns its n and space."""
+    for path, leaf in jax.tree.leaves_with_path(batch):
+        mixable(f"batch{jax.tree_util.keystr(path)}", leaf)
     lead = np.shape(lead_leaf(batch))
     if not lead:
-        raise ValueError("batch has only scalars: its arrays need a leading axis of samples, [n, ...]")
+        raise ValueError(
+            "batch has only scalars, as nested lists do: make them arrays [n, ...], such as jnp.asarray(batch)"
+        )
     n, space = lead[0], lead[1:-1]
-    if n == 0:
-        raise ValueError(f"batch is empty, of shape {lead}: mixing needs at least one sample")
+    if 0 in (n, *space):
+        raise ValueError(f"batch is empty, of shape {lead}: mixing needs at least one sample, and one place in it")
     for path, leaf in jax.tree.leaves_with_path(batch):
-        name = "batch" + jax.tree_util.keystr(path)
-        shape = np.shape(leaf)
-        if shape[: 1 + len(space)] != (n, *space):
+        if np.shape(leaf)[:1] != (n,):
             raise ValueError(
-                f"{name} has shape {shape}, and does not start with {(n, *space)} like the leaf of highest rank: "
-                "align the two, or mix it on its own by jaxmix.apply"
+                f"batch{jax.tree_util.keystr(path)} has shape {np.shape(leaf)}, and does not start with {n} like the "
+                "leaf of highest rank: give all of them one row per sample"
             )
-        mixable(name, leaf)
     return n, space
 
 
 def mixable(name: str, leaf) -> None:
     """Checks that a leaf of a batch holds what can be averaged: floats, or uint8 pixels."""
-    dtype = jnp.result_type(leaf)
+    try:
+        dtype = jnp.result_type(np.asarray(leaf) if isinstance(leaf, str | bytes) else leaf)  # "f" is not a dtype here
+    except TypeError:
+        kind = getattr(leaf, "dtype", type(leaf).__name__)
+        raise TypeError(f"{name} holds {kind}, which cannot be mixed: take it out of the batch") from None
     if dtype == jnp.uint8 or jnp.issubdtype(dtype, jnp.floating):
         return
     kind = "bool" if dtype == jnp.bool_ else "integer" if jnp.issubdtype(dtype, jnp.integer) else "other"
@@ -96,11 +99,28 @@ def floats(name: str, array) -> None:
         raise TypeError(f"{name} have dtype {jnp.result_type(array)}: pass floats, such as uint8 images / 255.0")
 
 
+def key(rng) -> None:
+    """Checks that randomness is one JAX key, typed or legacy."""
+    if shape := _shape_of_keys(rng):
+        raise ValueError(
+            f"rng holds keys of shape {shape}, where one is wanted: pass one of them, or jax.vmap over all"
+        )
+
+
 def key_per_sample(rng, n: int) -> None:
     """Checks that every sample has a key of its own, typed or legacy."""
-    typed = jnp.issubdtype(rng.dtype, jax.dtypes.prng_key)
-    if np.shape(rng)[: None if typed else -1] != (n,):
+    if _shape_of_keys(rng) != (n,):
         raise ValueError(f"rng has shape {np.shape(rng)}: pass one key per sample, such as jax.random.split(rng, {n})")
+
+
+def _shape_of_keys(rng) -> tuple[int, ...]:
+    """How keys are arranged; what is none is refused."""
+    dtype, shape = getattr(rng, "dtype", None), np.shape(rng)
+    if dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key):
+        return shape
+    if dtype != jnp.uint32 or not shape:
+        raise TypeError(f"rng must be a key of JAX, such as jax.random.key(0), got {rng!r}")
+    return shape[:-1]
 
 
 def probability(name: str, value: Scalar) -> None:
@@ -112,20 +132,17 @@ def probability(name: str, value: Scalar) -> None:
 
 def _concrete(name: str, value: Scalar) -> float | None:
     """The value as a Python number, on which nothing is traced; None where it is traced itself."""
-    if not isinstance(value, float | int | np.number | np.ndarray | jax.Array) or np.shape(value) != ():
+    number = isinstance(value, float | int | np.number | np.ndarray | jax.Array) and not isinstance(value, bool)
+    if not number or np.shape(value) or jnp.result_type(value) == jnp.bool_:
         raise TypeError(f"{name} must be a single number, got {value!r}")
     return None if isinstance(value, jax.core.Tracer) else float(value)
 
 
 def same_shapes(got, expected, *, got_name: str, expected_name: str) -> None:
     """Checks that two pytrees agree in structure, shapes and dtypes."""
-
-    def signature(tree):
-        leaves = jax.tree.leaves_with_path(tree)
-        return [(jax.tree_util.keystr(path), np.shape(leaf), str(jnp.result_type(leaf))) for path, leaf in leaves]
-
-    structures: list[Any] = [jax.tree.structure(tree) for tree in (got, expected)]
-    if structures[0] != structures[1] or signature(got) != signature(expected):
-        raise ValueError(
-            f"{got_name} returns {signature(got)}, but {expected_name} {signature(expected)}: both must be alike"
-        )
+    shapes = [
+        jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf), jnp.result_type(leaf)), tree)
+        for tree in (got, expected)
+    ]
+    if jax.tree.flatten(shapes[0]) != jax.tree.flatten(shapes[1]):  # containers need not define equality
+        raise ValueError(f"{got_name} {shapes[0]}, but {expected_name} {shapes[1]}: both must be alike")

@@ -86,6 +86,7 @@ def profile(
       Perspective <https://arxiv.org/abs/2208.09913>`_, 2022
     """
     anchor = _checked(space, anchor, form, num_draws)
+    checks.key(rng)
     checks.positive("alpha", alpha)
     places = math.prod(space)
     num_chunks = min(num_draws, -(-num_draws * places // CHUNK_NUMBERS))

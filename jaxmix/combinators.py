@@ -33,10 +33,11 @@ def sometimes(fn: MixFn, *, probability: Scalar) -> MixFn:
     checks.probability("probability", probability)
 
     def sometimes_mixed(batch, labels, rng):
+        checks.key(rng)
         n, _ = checks.batch_shape(batch)
         gate_rng, mix_rng = jax.random.split(rng)
         mixed = fn(batch, labels, mix_rng)
-        checks.same_shapes(mixed, (batch, labels), got_name=_name(fn), expected_name="its input is")
+        checks.same_shapes(mixed, (batch, labels), got_name=f"{_name(fn)} returns", expected_name="its input is")
         gate = jax.random.bernoulli(gate_rng, jnp.asarray(probability, jnp.float32), (n,))
         return _select(gate, mixed, (batch, labels))
 
@@ -73,13 +74,14 @@ def one_of(*fns: MixFn, probabilities: Sequence[float] | None = None, per_sample
         )
 
     def one_of_mixed(batch, labels, rng):
+        checks.key(rng)
         n, _ = checks.batch_shape(batch)
         batch, labels = jax.tree.map(jnp.asarray, (batch, labels))
         choice_rng, mix_rng = jax.random.split(rng)
         expected = jax.eval_shape(fns[0], batch, labels, mix_rng)
         for fn in fns[1:]:
             got = jax.eval_shape(fn, batch, labels, mix_rng)
-            checks.same_shapes(got, expected, got_name=_name(fn), expected_name=f"{_name(fns[0])} returns")
+            checks.same_shapes(got, expected, got_name=f"{_name(fn)} returns", expected_name=f"{_name(fns[0])} returns")
         shape = (n,) if per_sample else ()
         choice = jax.random.choice(choice_rng, len(fns), shape, p=jnp.asarray(weights, jnp.float32))
         if not per_sample:
@@ -120,7 +122,7 @@ def in_latent_space(fn: MixFn, *, encode: Callable[[Any], Any], decode: Callable
     def mixed_in_latent_space(batch, labels, rng):
         latents, labels = fn(encode(batch), labels, rng)
         decoded = decode(latents)
-        checks.same_shapes(decoded, batch, got_name="decode", expected_name="the batch is")
+        checks.same_shapes(decoded, batch, got_name="decode returns", expected_name="the batch is")
         return decoded, labels
 
     return mixed_in_latent_space

@@ -45,19 +45,20 @@ def draw(
     """Draws who is mixed with whom, how much and where.
 
     Args:
-      batch: samples [n, *space, channels], or a pytree of arrays aligned in n and space.
+      batch: samples [n, *space, channels], floats or uint8 pixels, or a pytree of arrays aligned
+        in n and space. With weights [n], one row per sample is all that is asked.
       rng: a JAX key.
-      pairing: (batch, rng) -> partner [n].
-      ratio: (n, rng) -> shares of the sample itself, [n].
-      mask: (space, ratio, rng) -> weights [n] or [n, *space].
+      pairing: who is mixed with whom, (batch, rng) -> partner [n].
+      ratio: how much, (n, rng) -> shares of the sample itself, [n].
+      mask: where, (space, ratio, rng) -> weights [n] or [n, *space].
       shared: draw ratio and mask once for the whole batch rather than once per sample.
 
     Returns:
       The record of the draw.
 
     Raises:
-      ValueError: if the batch is empty or its leaves are not aligned, or if a part returns
-        a shape other than the above.
+      ValueError: if the batch is empty or its leaves differ in n, or if a part returns a shape
+        other than the above.
       TypeError: if a leaf is neither float nor uint8, or partners are not integers.
 
     Example:
@@ -67,6 +68,7 @@ def draw(
       >>> mix.weight.shape, mix.ratio.shape
       ((4, 8, 8), (4,))
     """
+    checks.key(rng)
     n, space = checks.batch_shape(batch)
     pairing_rng, ratio_rng, mask_rng = jax.random.split(rng, 3)
     num_draws = 1 if shared else n
@@ -108,11 +110,18 @@ def apply(mix: Mix, batch: Batch, labels: Labels = None) -> tuple[Batch, Labels]
         raise ValueError(
             f"the mix has partners {mix.partner.shape}, but weights {mix.weight.shape}: take one of each per sample"
         )
+    if 0 in mix.weight.shape:
+        raise ValueError(
+            f"the mix has weights {mix.weight.shape}: mixing needs at least one sample, and one place in it"
+        )
     for path, leaf in jax.tree.leaves_with_path(batch):
         name = "batch" + jax.tree_util.keystr(path)
         checks.mixable(name, leaf)
         if jnp.shape(leaf)[: mix.weight.ndim] != mix.weight.shape:
-            raise ValueError(f"{name} has shape {jnp.shape(leaf)}, but the mix is for {mix.weight.shape} and more axes")
+            raise ValueError(
+                f"{name} has shape {jnp.shape(leaf)}, and does not start with {mix.weight.shape} as the weights do: "
+                "align the two, or mix it on its own"
+            )
     checks.targets(labels, mix.partner.shape[0])
     ratio = mix.ratio
     return (
@@ -134,12 +143,13 @@ def mix(
     """Draws and applies: every pairwise method is this function with its own parts.
 
     Args:
-      batch: samples [n, *space, channels], or a pytree of arrays aligned in n and space.
+      batch: samples [n, *space, channels], floats or uint8 pixels, or a pytree of arrays aligned
+        in n and space. With weights [n], one row per sample is all that is asked.
       labels: float targets [n, ...], a pytree of them, or None.
       rng: a JAX key.
-      pairing: (batch, rng) -> partner [n].
-      ratio: (n, rng) -> shares of the sample itself, [n].
-      mask: (space, ratio, rng) -> weights [n] or [n, *space].
+      pairing: who is mixed with whom, (batch, rng) -> partner [n].
+      ratio: how much, (n, rng) -> shares of the sample itself, [n].
+      mask: where, (space, ratio, rng) -> weights [n] or [n, *space].
       shared: draw ratio and mask once for the whole batch rather than once per sample.
 
     Returns:

@@ -66,7 +66,7 @@ def multimix(
       Venkataramanan et al., `Embedding Space Interpolation Beyond Mini-Batch, Beyond Pairs and
       Beyond Examples <https://arxiv.org/abs/2311.05538>`_, 2023
     """
-    m = _checked("embeddings", embeddings, 2, labels, num_mixed)
+    m = _checked("embeddings", embeddings, 2, labels, rng, num_mixed)
     source_rng, share_rng = jax.random.split(rng)
     if num_sources is not None:
         if not 1 <= num_sources <= m:
@@ -125,7 +125,7 @@ def dense_multimix(
       Venkataramanan et al., `Embedding Space Interpolation Beyond Mini-Batch, Beyond Pairs and
       Beyond Examples <https://arxiv.org/abs/2311.05538>`_, 2023
     """
-    m = _checked("features", features, 3, labels, num_mixed)
+    m = _checked("features", features, 3, labels, rng, num_mixed)
     features, labels = layout.whole(jnp.asarray(features)), layout.whole(jnp.asarray(labels))
     weights = jax.lax.stop_gradient(attention(features)) if callable(attention) else attention
     weights = _attention_of(weights, features)
@@ -178,7 +178,7 @@ def dense_multimix_loss(
       Venkataramanan et al., `Embedding Space Interpolation Beyond Mini-Batch, Beyond Pairs and
       Beyond Examples <https://arxiv.org/abs/2311.05538>`_, 2023
     """
-    m = _checked("logits", logits, 3, labels, num_mixed)
+    m = _checked("logits", logits, 3, labels, rng, num_mixed)
     attention = _attention_of(attention, logits)
     wide, targets = (layout.whole(jnp.asarray(array, jnp.float32)) for array in (logits, labels))
     draw = functools.partial(ratios.dirichlet, num_mixed, m, alpha=alpha)
@@ -215,8 +215,9 @@ def _attention_of(attention: Float[Array, "m r"], features: Float[Array, "m r d"
     return layout.whole(jnp.asarray(attention, jnp.float32))
 
 
-def _checked(name: str, array: Array, ndim: int, labels: Array, num_mixed: int) -> int:
+def _checked(name: str, array: Array, ndim: int, labels: Array, rng: PRNGKeyArray, num_mixed: int) -> int:
     """The number of examples, once arrays and their number fit."""
+    checks.key(rng)
     checks.floats(name, array)
     checks.at_least_one("num_mixed", num_mixed)
     if jnp.ndim(array) != ndim or not jnp.size(array):

@@ -136,7 +136,7 @@ def adversarial_varmixup(
 
     shift = jax.lax.fori_loop(0, num_steps, climb, jnp.zeros_like(start))
     decoded = jax.lax.stop_gradient(decode(start + shift))
-    checks.same_shapes(decoded, batch, got_name="decode", expected_name="the batch is")
+    checks.same_shapes(decoded, batch, got_name="decode returns", expected_name="the batch is")
     return decoded, targets
 
 
@@ -162,7 +162,7 @@ def reconstruct(batch: Batch, *, encode: Callable[[Batch], Array], decode: Calla
       [[0.0, 1.0]]
     """
     decoded = jax.lax.stop_gradient(decode(encode(batch)))
-    checks.same_shapes(decoded, batch, got_name="decode", expected_name="the batch is")
+    checks.same_shapes(decoded, batch, got_name="decode returns", expected_name="the batch is")
     return decoded
 
 

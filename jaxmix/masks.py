@@ -56,7 +56,7 @@ def box(space: Space, ratio: Float[Array, " n"], rng: PRNGKeyArray) -> Float[Arr
       Weights [n, *space]: 0 inside the box, 1 outside.
 
     Raises:
-      ValueError: if no axis of space is longer than 1.
+      ValueError: if no axis of space is longer than 1, or one has no length.
 
     Example:
       >>> masks.box((4,), jnp.array([0.5]), jax.random.key(2))
@@ -92,7 +92,8 @@ def framed_box(
       Weights [n, *space]: 0 inside the box, one number in [0, 1] outside.
 
     Raises:
-      ValueError: if area_ratio lies outside [0, 1], or no axis of space is longer than 1.
+      ValueError: if area_ratio lies outside [0, 1], no axis of space is longer
+        than 1, or one has no length.
 
     Example:
       >>> masks.framed_box((4,), jnp.array([0.25]), jax.random.key(2), area_ratio=2 / 3)
@@ -132,7 +133,7 @@ def gaussian(space: Space, ratio: Float[Array, " n"], rng: PRNGKeyArray) -> Floa
       Weights [n, *space], in [0, 1].
 
     Raises:
-      ValueError: if no axis of space is longer than 1.
+      ValueError: if no axis of space is longer than 1, or one has no length.
 
     Example:
       >>> masks.gaussian((4,), jnp.array([0.75]), jax.random.key(2)).round(2)
@@ -142,9 +143,10 @@ def gaussian(space: Space, ratio: Float[Array, " n"], rng: PRNGKeyArray) -> Floa
       Park et al., `A Unified Analysis of Mixed Sample Data Augmentation: A Loss Function
       Perspective <https://arxiv.org/abs/2208.09913>`_, 2022
     """
+    checks.key(rng)
     rank = _rank(space)
-    area = jnp.minimum(ratio, 1 - ratio)
-    variance = jnp.maximum(area if rank == 2 else area ** (2 / rank), 1e-12)  # at 0 the spot is its centre alone
+    area = jnp.maximum(jnp.minimum(ratio, 1 - ratio), 1e-6**rank)  # at 0 the spot is its centre alone
+    variance = area if rank == 2 else area ** (2 / rank)
     profiles = []
     for length, axis_rng in zip(space, jax.random.split(rng, len(space)), strict=True):
         centre = jax.random.randint(axis_rng, ratio.shape, 0, length, jnp.int32)
@@ -158,9 +160,9 @@ def gaussian(space: Space, ratio: Float[Array, " n"], rng: PRNGKeyArray) -> Floa
 def _rank(space: Space) -> int:
     """The number of axes longer than 1, of which there has to be one."""
     rank = sum(length > 1 for length in space)
-    if rank == 0:
+    if rank == 0 or 0 in space:
         raise ValueError(
-            f"this mask needs an axis longer than 1, and space is {space}: "
+            f"this mask needs an axis longer than 1, and none of length 0; space is {space}: "
             "pass samples [n, *space, channels], or use the uniform mask (mixup)"
         )
     return rank
@@ -168,6 +170,7 @@ def _rank(space: Space) -> int:
 
 def _box_sides(space: Space, area: Float[Array, " n"], rng: PRNGKeyArray) -> list[Bool[Array, "n _"]]:
     """Which places along each axis lie in a box that covers the given share of space before clipping."""
+    checks.key(rng)
     rank = _rank(space)
     side = jnp.sqrt(area) if rank == 2 else area ** (1 / rank)  # sqrt is rounded correctly, a power is not
     sides = []

@@ -25,7 +25,7 @@ def permutation(batch: Batch, rng: PRNGKeyArray) -> Int[Array, " n"]:
       Partner indices [n], int32.
 
     Raises:
-      ValueError: if the batch is empty or its leaves are not aligned.
+      ValueError: if the batch is empty or its leaves differ in n.
 
     Example:
       >>> sorted(pairings.permutation(jnp.ones((4, 2)), jax.random.key(0)).tolist())
@@ -35,6 +35,7 @@ def permutation(batch: Batch, rng: PRNGKeyArray) -> Int[Array, " n"]:
       Zhang et al., `mixup: Beyond Empirical Risk Minimization
       <https://arxiv.org/abs/1710.09412>`_, 2018
     """
+    checks.key(rng)
     n, _ = checks.batch_shape(batch)
     return jax.random.permutation(rng, jnp.arange(n, dtype=jnp.int32))
 
@@ -53,7 +54,7 @@ def roll(batch: Batch, rng: PRNGKeyArray, *, shift: int = 1) -> Int[Array, " n"]
       Partner indices [n], int32.
 
     Raises:
-      ValueError: if the batch is empty or its leaves are not aligned, or if n > 1 and shift
+      ValueError: if the batch is empty or its leaves differ in n, or if n > 1 and shift
         is a multiple of n, which would leave every sample with itself.
 
     Example:
@@ -117,6 +118,7 @@ def transport(
       Greenewald et al., `k-Mixup Regularization for Deep Learning via Optimal Transport
       <https://arxiv.org/abs/2106.02933>`_, 2021
     """
+    checks.key(rng)
     n, _ = checks.batch_shape(batch)
     k = _group_size(k, n)
     solve = _named("solver", solver, _SOLVERS) if isinstance(solver, str) else solver
@@ -146,7 +148,7 @@ def displacement(batch: Batch, partner: Int[Array, " n"], *, features: FeatureFn
       A float32 scalar, in squared units of the samples.
 
     Raises:
-      ValueError: if the batch is empty or its leaves are not aligned, or if the features
+      ValueError: if the batch is empty or its leaves differ in n, or if the features
         are not [n, ...].
 
     Example:

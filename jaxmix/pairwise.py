@@ -24,13 +24,13 @@ def mixup(
         \quad \lambda \sim \mathrm{Beta}(\alpha, \alpha)
 
     Args:
-      batch: samples [n, *space, channels] or [n, d], floats or uint8 pixels, or a pytree of
-        arrays aligned in n and space. Inputs, embeddings or logits alike.
+      batch: samples [n, ...], floats or uint8 pixels, or a pytree of arrays with one row per
+        sample. Inputs, embeddings or logits alike.
       labels: float targets [n, ...], a pytree of them, or None.
       rng: a JAX key.
       alpha: concentration of the ratio's Beta, > 0; not checked where it is traced.
       pairing: who is mixed with whom.
-      shared: draw one ratio for the whole batch rather than one per sample.
+      shared: draw ratio and mask once for the whole batch rather than once per sample.
 
     Returns:
       The mixed batch and labels, shaped and typed like the inputs.
@@ -76,14 +76,14 @@ def cutmix(
     elsewhere, and :math:`\bar W` its mean.
 
     Args:
-      batch: samples [n, *space, channels] of any number of spatial axes, channels last (gray
-        images end in [..., None]), floats or uint8 pixels, or a pytree of arrays aligned in n
-        and space (an image and its one-hot segmentation mask).
+      batch: samples [n, *space, channels], floats or uint8 pixels, or a pytree of arrays aligned
+        in n and space. Of any number of spatial axes, channels last: gray images end in
+        [..., None], segmentation masks are one-hot.
       labels: float targets [n, ...], a pytree of them, or None.
       rng: a JAX key.
       alpha: concentration of the ratio's Beta, > 0; not checked where it is traced.
       pairing: who is mixed with whom.
-      shared: draw one ratio and box for the whole batch rather than one per sample.
+      shared: draw ratio and mask once for the whole batch rather than once per sample.
 
     Returns:
       The mixed batch and labels, shaped and typed like the inputs.
@@ -131,16 +131,16 @@ def hmix(
     the number elsewhere that makes its mean :math:`\lambda`.
 
     Args:
-      batch: samples [n, *space, channels] of any number of spatial axes, channels last (gray
-        images end in [..., None]), floats or uint8 pixels, or a pytree of arrays aligned in n
-        and space (an image and its one-hot segmentation mask).
+      batch: samples [n, *space, channels], floats or uint8 pixels, or a pytree of arrays aligned
+        in n and space. Of any number of spatial axes, channels last: gray images end in
+        [..., None], segmentation masks are one-hot.
       labels: float targets [n, ...], a pytree of them, or None.
       rng: a JAX key.
       alpha: concentration of the ratio's Beta, > 0; not checked where it is traced.
       area_ratio: :math:`\rho`, the box' part of the partner's share, in [0, 1]: at 0 this is
         Mixup. Not checked where it is traced.
       pairing: who is mixed with whom.
-      shared: draw one ratio and box for the whole batch rather than one per sample.
+      shared: draw ratio and mask once for the whole batch rather than once per sample.
 
     Returns:
       The mixed batch and labels, shaped and typed like the inputs.
@@ -186,14 +186,14 @@ def gmix(
     with W the mask `masks.gaussian`, and :math:`\bar W` its mean.
 
     Args:
-      batch: samples [n, *space, channels] of any number of spatial axes, channels last (gray
-        images end in [..., None]), floats or uint8 pixels, or a pytree of arrays aligned in n
-        and space (an image and its one-hot segmentation mask).
+      batch: samples [n, *space, channels], floats or uint8 pixels, or a pytree of arrays aligned
+        in n and space. Of any number of spatial axes, channels last: gray images end in
+        [..., None], segmentation masks are one-hot.
       labels: float targets [n, ...], a pytree of them, or None.
       rng: a JAX key.
       alpha: concentration of the ratio's Beta, > 0; not checked where it is traced.
       pairing: who is mixed with whom.
-      shared: draw one ratio and spot for the whole batch rather than one per sample.
+      shared: draw ratio and mask once for the whole batch rather than once per sample.
 
     Returns:
       The mixed batch and labels, shaped and typed like the inputs.
@@ -245,9 +245,9 @@ def kmixup(
     same alpha they also move less, see `ratios.matched_alpha`.
 
     Args:
-      batch: samples [n, *space, channels] or [n, d], floats or uint8 pixels, or a pytree of
-        arrays aligned in n and space, of which the leaf of highest rank is matched (the
-        first on a tie; dictionaries go by sorted keys).
+      batch: samples [n, ...], floats or uint8 pixels, or a pytree of arrays with one row per
+        sample. Its leaf of highest rank is matched (the first on a tie; dictionaries go by
+        sorted keys).
       labels: float targets [n, ...], a pytree of them, or None.
       rng: a JAX key.
       k: size of the groups; divides n at least twice. k = 1 is `mixup`, draw for draw.
@@ -257,7 +257,7 @@ def kmixup(
       groups: "disjoint" groups, or "permute" as in the authors' code; see
         `pairings.transport`.
       features: batch -> [n, ...], matched instead.
-      shared: draw one ratio for the whole batch rather than one per sample.
+      shared: draw ratio and mask once for the whole batch rather than once per sample.
 
     Returns:
       The mixed batch and labels, shaped and typed like the inputs.

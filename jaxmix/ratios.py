@@ -43,6 +43,7 @@ def beta(n: int, rng: PRNGKeyArray, *, alpha: Scalar = 1.0) -> Float[Array, " n"
       Devroye, `Random variate generation in one line of code
       <https://doi.org/10.1145/256562.256623>`_, 1996
     """
+    checks.key(rng)
     checks.positive("alpha", alpha)
     if isinstance(alpha, float | int) and alpha == 1:
         return jax.random.uniform(rng, (n,), jnp.float32)
@@ -88,6 +89,7 @@ def dirichlet(n: int, m: int, rng: PRNGKeyArray, *, alpha: Scalar | tuple[Scalar
       Marsaglia & Tsang, `A Simple Method for Generating Gamma Variables
       <https://doi.org/10.1145/358407.358414>`_, 2000
     """
+    checks.key(rng)
     checks.at_least_one("n", n)
     checks.at_least_one("m", m)
     alpha_rng, gamma_rng = jax.random.split(rng)

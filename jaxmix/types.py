@@ -8,7 +8,7 @@ from jaxtyping import Float, Int, Key, PRNGKeyArray, UInt32
 import numpy as np
 
 Batch = Any
-"""Samples [n, *space, channels], or a pytree of arrays aligned in n and space."""
+"""Samples [n, *space, channels], or a pytree of arrays aligned in n, and in space where a weight has places."""
 
 Labels = Any
 """Float targets [n, ...], or a pytree of them."""

@@ -186,6 +186,7 @@ def vae_loss(
       Zhao et al., `InfoVAE: Balancing Learning and Inference in Variational Autoencoders
       <https://arxiv.org/abs/1706.02262>`_, 2019
     """
+    checks.key(rng)
     checks.non_negative("mmd_weight", mmd_weight)
     checks.non_negative("kl_weight", kl_weight)
     if images.shape != outputs.images.shape:

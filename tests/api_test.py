@@ -9,12 +9,17 @@ import pkgutil
 import re
 import subprocess
 import sys
+import types
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import pytest
 
 import jaxmix
+from tests import conftest
+from tests.conftest import function
+from tests.fuzz_test import FUZZED
 
 ROOT = pathlib.Path(__file__).parents[1]
 MODULES = [importlib.import_module(name) for _, name, _ in pkgutil.walk_packages(jaxmix.__path__, "jaxmix.")]
@@ -35,6 +40,39 @@ FUNCTIONS = {
 }
 
 
+def takes(function, first, last):
+    """Whether these are the first and the last of what is passed by position."""
+    parameters = inspect.signature(function).parameters.values()
+    by_position = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+    return by_position[:1] == [first] and by_position[-1:] == [last]
+
+
+# The methods: what jaxmix itself has that maps (batch, labels, rng), but for what they are made of.
+PUBLIC = [
+    name
+    for name in jaxmix.__all__
+    if inspect.isfunction(fn := getattr(jaxmix, name))
+    and [*inspect.signature(fn).parameters][1:3] == ["labels", "rng"]
+    and fn is not jaxmix.mix
+]
+# How what methods share is described, to begin with: for masks of no place or of one, codecs, embeddings.
+WORDS = {
+    "batch": (
+        "samples [n, ...], floats or uint8 pixels, or a pytree of arrays with one row per sample.",
+        "samples [n, *space, channels], floats or uint8 pixels, or a pytree of arrays aligned in n and space.",
+        "samples [n, ...], as `encode` takes and `decode` returns them.",
+    ),
+    "labels": ("float targets [n, ...], a pytree of them, or None.", "float targets [m, c]."),
+    "rng": ("a JAX key.",),
+    "alpha": (
+        "concentration of the ratio's Beta, > 0; not checked where it is traced.",
+        "concentration of the Dirichlet, > 0, or a range (low, high)",
+    ),
+    "pairing": ("who is mixed with whom",),
+    "shared": ("draw ratio and mask once for the whole batch rather than once per sample.",),
+}
+
+
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_docstrings_name_every_argument_the_result_the_errors_and_an_example(name):
     doc = inspect.getdoc(FUNCTIONS[name])
@@ -48,10 +86,34 @@ def test_docstrings_name_every_argument_the_result_the_errors_and_an_example(nam
         assert "\nRaises:\n" in doc
 
 
-@pytest.mark.parametrize("name", ["mixup", "cutmix", "hmix", "gmix", "kmixup", "multimix", "dense_multimix"])
+@pytest.mark.parametrize("name", PUBLIC)
 def test_methods_name_their_paper(name):
     references = inspect.getdoc(getattr(jaxmix, name)).partition("References:")[2]
-    assert "<https://arxiv.org/abs/" in references
+    assert re.search("<https://(arxiv.org/abs|doi.org)/", references)
+
+
+def test_every_method_and_part_is_in_the_tables_and_every_method_in_the_fuzz():
+    """A method that is in none would pass every test."""
+    tested = {function(method) for method in (conftest.METHODS | conftest.HULLS).values()}
+    fuzzed = {function(method) for method in [conftest.METHODS[name] for name in FUZZED] + [*conftest.HULLS.values()]}
+    for name in PUBLIC:
+        assert getattr(jaxmix, name) in tested, name
+        assert getattr(jaxmix, name) in fuzzed, name
+    for module, table, first in (("masks", conftest.MASKS, "space"), ("pairings", conftest.PAIRINGS, "batch")):
+        public = {f for name, f in FUNCTIONS.items() if name.startswith(f"jaxmix.{module}.") and takes(f, first, "rng")}
+        assert public == {function(part) for part in table.values()}
+
+
+@pytest.mark.parametrize("argument", WORDS)
+def test_an_argument_that_methods_share_is_documented_in_the_same_words(argument):
+    found = {}
+    for name in (*PUBLIC, "mix", "draw", "regularization.perturbed_erm", "latent.adversarial_varmixup"):
+        doc = inspect.getdoc(functools.reduce(getattr, name.split("."), jaxmix))
+        if described := re.search(rf"^  {argument}: (.*(?:\n    .*)*)", doc, re.MULTILINE):
+            found[name] = " ".join(described[1].split())
+    assert len(found) > 4
+    for name, words in found.items():
+        assert words.startswith(WORDS[argument]), f"{name}: {words}"
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -66,11 +128,37 @@ def test_rng_is_the_last_positional_argument_and_options_are_keywords(name):
     assert set(defaults) <= {*options, "labels", "weights"}
 
 
-@pytest.mark.parametrize("name", ["mixup", "cutmix", "hmix", "gmix", "kmixup", "mix"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        name
+        for name, function in FUNCTIONS.items()
+        if "rng" in inspect.signature(function).parameters and ".filters." not in name  # what corruptions are made of
+    ],
+)
+def test_what_is_no_key_is_refused_wherever_one_is_used(name, monkeypatch):
+    """In the example of its docstring."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    function = inspect.unwrap(FUNCTIONS[name])
+    if re.search(r"^  rng: ignored", inspect.getdoc(function), re.MULTILINE):
+        return
+    given = {"key": lambda seed: 7, "split": lambda rng, n: None}
+    random = types.SimpleNamespace(**(vars(jax.random) | given))
+    corruptions = types.SimpleNamespace(**(vars(NAMES["corruptions"]) | {"keys": lambda *_, **__: 7}))
+    names = NAMES | {"jax": types.SimpleNamespace(**(vars(jax) | {"random": random})), "corruptions": corruptions}
+    example = "\n".join(part.source for part in doctest.DocTestParser().get_examples(inspect.getdoc(function)))
+    with pytest.raises(TypeError, match=r"rng must be a key of JAX, such as jax.random.key\(0\), got "):
+        exec(example, dict(names))
+
+
+@pytest.mark.parametrize("name", PUBLIC)
 def test_methods_have_the_signature_of_a_mix_fn(name):
-    assert list(inspect.signature(getattr(jaxmix, name)).parameters)[:3] == ["batch", "labels", "rng"]
+    first, *rest = list(inspect.signature(getattr(jaxmix, name)).parameters)[:3]
+    assert first in ("batch", "embeddings", "features")
+    assert rest == ["labels", "rng"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_examples_run(name):
     [test] = doctest.DocTestFinder(recurse=False).find(inspect.unwrap(FUNCTIONS[name]), name, globs=NAMES)
@@ -79,6 +167,7 @@ def test_examples_run(name):
     assert results.failed == 0
 
 
+@pytest.mark.slow
 def test_the_readme_s_examples_run():
     results = doctest.testfile(str(ROOT / "README.md"), module_relative=False, optionflags=doctest.NORMALIZE_WHITESPACE)
     assert results.attempted > 3

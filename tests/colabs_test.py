@@ -34,6 +34,7 @@ def test_there_is_a_quickstart_and_one_for_each_paper():
     assert {path.stem for path in FOLDER.glob("*.ipynb")} == set(NAMES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_notebook_runs_and_every_figure_shows_something(name, monkeypatch, programs):
     monkeypatch.setenv("JAXMIX_FAST", "1")
@@ -83,7 +84,7 @@ def test_the_first_cell_installs_on_colab_only(name):
         re.search(r"^(import flax|from flax|from jaxmix import .*\bvae\b)", "\n".join(cells(name, "code")), re.M)
     )
     package = r"jaxmix\[vae\]" if imports_flax else "jaxmix"
-    assert re.search(rf'^    %pip install .*"{{jax_here}}" "{package} @ git\+{{REPOSITORY}}"', first, re.MULTILINE)
+    assert re.search(rf'^    %pip install --quiet "{package} @ git\+{{REPOSITORY}}"', first, re.MULTILINE)
     assert "pip" not in re.sub(r"^    .*$", "", first, flags=re.MULTILINE)
     imported = set(re.findall(r"^(?:import|from) (\w+)", "\n".join(cells(name, "code")), re.MULTILINE))
     installed = {"jax", "flax", "jaxmix", "numpy"} | set(re.findall(r"\w+", first.replace("scikit-learn", "sklearn")))

@@ -1,6 +1,7 @@
-"""One table of all methods, and data to mix; every general claim is tested over the table."""
+"""One table of all methods, and those of their parts; every general claim is tested over them, and on this data."""
 
 import functools
+import inspect
 import os
 
 import jax
@@ -11,6 +12,13 @@ import pytest
 
 import jaxmix
 
+# Most of what tests do is compile, which takes a third of the time so; what they start inherits it. XLA ends at a flag
+# that it does not know, hence the version.
+FLAGS = "--xla_backend_optimization_level=0"
+RECENT = jax.__version_info__[:2] == (0, 10)
+if RECENT:
+    FLAGS += " --xla_cpu_use_fusion_emitters=false"
+os.environ["XLA_FLAGS"] = f"{FLAGS} {os.environ.get('XLA_FLAGS', '')}"
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_num_cpu_devices", 4)
@@ -38,6 +46,59 @@ METHODS = {
     "in_latent_space": jaxmix.in_latent_space(jaxmix.mixup, encode=lambda x: x, decode=lambda x: x),
 }
 
+# MixFns over embeddings, and over feature maps, that return as many rows as asked for.
+HULLS = {
+    "multimix": functools.partial(jaxmix.multimix, num_mixed=5),
+    "dense_multimix": functools.partial(jaxmix.dense_multimix, num_mixed=5),
+}
+PAIRINGS = {
+    "permutation": jaxmix.pairings.permutation,
+    "roll": jaxmix.pairings.roll,
+    "transport": functools.partial(jaxmix.pairings.transport, k=3),
+}
+MASKS = {
+    "uniform": jaxmix.masks.uniform,
+    "box": jaxmix.masks.box,
+    "framed_box": functools.partial(jaxmix.masks.framed_box, area_ratio=0.5),
+    "gaussian": jaxmix.masks.gaussian,
+}
+
+
+def options(method):
+    """What a method may be given besides batch, labels and rng, and what it is by default."""
+    return {name: parameter.default for name, parameter in list(inspect.signature(method).parameters.items())[3:]}
+
+
+def taking(*names):
+    """The methods that jaxmix has under their names in the table and that take these options."""
+    return [name for name in METHODS if hasattr(jaxmix, name) and {*names} <= {*options(METHODS[name])}]
+
+
+@functools.cache
+def needs_space(name):
+    """Whether the mask of a method has a place, so that tables are refused."""
+    try:
+        jax.eval_shape(METHODS[name], jnp.ones((8, 3)), jnp.eye(8), jax.random.key(0))
+    except ValueError as error:
+        return "this mask needs an axis longer than 1" in str(error)
+    return False
+
+
+def group_size(name, k):
+    """How many samples a method matches with as many: k where that can be chosen."""
+    chosen = options(METHODS[name])
+    return k if "k" in chosen else getattr(chosen.get("pairing"), "keywords", {}).get("k", 1)
+
+
+def function(part):
+    """What a partial is of."""
+    return part.func if isinstance(part, functools.partial) else part
+
+
+def pytest_report_header(config):
+    """Says what is left out."""
+    return None if config.option.markexpr != "not slow" else "without the slow tests: python -m pytest -m '' runs all"
+
 
 @pytest.fixture(params=METHODS)
 def method(request):
@@ -55,6 +116,11 @@ def pytest_collection_modifyitems(items):
     short = [item for item in items if item not in long]
     middle = max(0, len(items) // 2 - len(first))
     items[:] = [*first, *short[:middle], *second, *short[middle:]]
+
+
+def x64():
+    """A context in which numbers may have 64 bits."""
+    return jax.enable_x64(True) if hasattr(jax, "enable_x64") else jax.experimental.enable_x64()
 
 
 def images(n=8, space=(6, 5), channels=8, dtype=jnp.float32, seed=0):
@@ -78,6 +144,8 @@ def common(tmp_path_factory):
 def programs(common):
     """A folder of compiled programs: tests are bound by compiling, and most of what they compile is the same."""
     folder = common / "programs"
+    if not RECENT:  # jaxlib 0.5.3 computes otherwise with programs that it reads back: infinities are lost
+        return folder
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     compilation_cache.reset_cache()

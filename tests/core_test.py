@@ -10,15 +10,10 @@ import pytest
 
 import jaxmix
 from jaxmix import masks, pairings, ratios
-from tests.conftest import images, one_hot
+from tests import conftest
+from tests.conftest import PAIRINGS, images, one_hot, taking, x64
 
 KEY = jax.random.key(11)
-
-PAIRINGS = {
-    "permutation": pairings.permutation,
-    "roll": pairings.roll,
-    "transport": functools.partial(pairings.transport, k=3),
-}
 
 
 def stripes(space, ratio, rng):
@@ -27,13 +22,7 @@ def stripes(space, ratio, rng):
     return jnp.broadcast_to((column < ratio[:, None, None]).astype(jnp.float32), (ratio.shape[0], *space))
 
 
-MASKS = {
-    "uniform": masks.uniform,
-    "box": masks.box,
-    "framed_box": functools.partial(masks.framed_box, area_ratio=0.5),
-    "gaussian": masks.gaussian,
-    "stripes": stripes,
-}
+MASKS = conftest.MASKS | {"stripes": stripes}
 
 
 def mixed_by_numpy(batch, labels, partner, weight):
@@ -93,6 +82,17 @@ def test_mix_is_apply_after_draw_bit_for_bit(mask):
     jax.tree.map(np.testing.assert_array_equal, mixed, replayed)
 
 
+@pytest.mark.parametrize("mask", conftest.MASKS)
+@pytest.mark.parametrize("space", [(7,), (1, 9), (4, 3, 5)], ids=["sequence", "flat_image", "video"])
+def test_labels_get_the_share_that_is_seen_in_any_rank_of_space(mask, space):
+    n = 8
+    batch = jnp.broadcast_to(jnp.eye(n).reshape(n, *(1,) * len(space), n), (n, *space, n))
+    parts = {"pairing": pairings.roll, "ratio": ratios.beta, "mask": MASKS[mask]}
+    mixed, labels = jax.jit(functools.partial(jaxmix.mix, **parts))(batch, one_hot(n), KEY)
+    np.testing.assert_allclose(labels, np.asarray(mixed).mean(tuple(range(1, 1 + len(space)))), atol=1e-6)
+    assert np.ptp(np.asarray(labels)) > 0.1
+
+
 def test_methods_are_compositions_of_the_named_parts():
     parts = {
         "mixup": (pairings.permutation, masks.uniform, {}),
@@ -105,6 +105,7 @@ def test_methods_are_compositions_of_the_named_parts():
             {"k": 4, "solver": "exact"},
         ),
     }
+    assert [*parts] == taking("alpha", "shared")
     for name, (pairing, mask, options) in parts.items():
         for alpha in (1.0, 0.3):
             ratio = functools.partial(ratios.beta, alpha=alpha)
@@ -149,7 +150,9 @@ def test_a_draw_applies_to_anything_aligned_with_the_batch():
     mix = jaxmix.draw(batch, KEY, pairing=pairings.roll, ratio=ratios.beta, mask=masks.box)
     depth = jaxmix.apply(mix, batch[..., 0])[0]
     np.testing.assert_array_equal(depth, jaxmix.apply(mix, batch)[0][..., 0])
-    with pytest.raises(ValueError, match=r"batch has shape \(8, 3\), but the mix is for \(8, 6, 5\)"):
+    with pytest.raises(
+        ValueError, match=r"batch has shape \(8, 3\), and does not start with \(8, 6, 5\) as the weights do"
+    ):
         jaxmix.apply(mix, jnp.ones((8, 3)))
 
 
@@ -180,6 +183,11 @@ def test_partners_that_are_no_indices_are_refused():
         jaxmix.draw(images(), KEY, pairing=lambda batch, rng: jnp.arange(8) < 1, ratio=ratios.beta, mask=masks.uniform)
     with pytest.raises(ValueError, match=r"partners \(1,\), but weights \(8,\)"):
         jaxmix.apply(jaxmix.Mix(jnp.array([0]), jnp.full(8, 0.5)), images())
+
+
+def test_weights_of_no_place_are_refused():
+    with pytest.raises(ValueError, match=r"the mix has weights \(8, 0, 5\): mixing needs at least one sample, and one"):
+        jaxmix.apply(jaxmix.Mix(jnp.arange(8), jnp.ones((8, 0, 5))), images()[:, :0], one_hot())
 
 
 def test_a_mask_of_half_precision_is_recorded_in_float32():
@@ -233,7 +241,7 @@ def test_pixels_beyond_their_range_are_clipped():
 
 
 def test_float64_stays_float64():
-    with jax.enable_x64(True):
+    with x64():
         batch = jnp.asarray(np.random.default_rng(0).normal(size=(8, 6, 5, 3)))
         for method in (jaxmix.mixup, jaxmix.cutmix, functools.partial(jaxmix.kmixup, k=4)):
             mixed, labels = method(batch, jnp.eye(8), KEY)

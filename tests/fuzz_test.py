@@ -12,24 +12,13 @@ import numpy as np
 import pytest
 
 import jaxmix
+from tests.conftest import HULLS, METHODS, group_size, needs_space, options
+
+pytestmark = pytest.mark.slow
 
 LIBRARY = pathlib.Path(jaxmix.__file__).parent
 
-METHODS = {
-    "mixup": jaxmix.mixup,
-    "mixup_shared": functools.partial(jaxmix.mixup, shared=True, pairing=jaxmix.pairings.roll),
-    "cutmix": jaxmix.cutmix,
-    "hmix": jaxmix.hmix,
-    "gmix": jaxmix.gmix,
-    "kmixup": jaxmix.kmixup,
-    "kcutmix": lambda *arguments, k, **options: jaxmix.cutmix(
-        *arguments, pairing=functools.partial(jaxmix.pairings.transport, k=k, solver="exact"), **options
-    ),
-    "varmixup": functools.partial(jaxmix.varmixup, encode=lambda x: x, decode=lambda z: z),
-    "perturbed_erm": jaxmix.regularization.perturbed_erm,
-}
-OF_SPACE = ("cutmix", "hmix", "gmix", "kcutmix")  # their masks need one
-GROUPED = ("kmixup", "kcutmix")
+FUZZED = [name for name, method in METHODS.items() if "alpha" in options(method)]
 
 # Samples, space and channels of what each method is compiled for, once.
 GRID = [
@@ -40,7 +29,7 @@ GRID = [
     ((5, 4), "float32", 1),
     ((1, 3, 3, 1), "float32", 1),
 ]
-EMBEDDINGS = [((5, 4), "float32"), ((9, 2), "bfloat16"), ((4, 6), "float16"), ((1, 3), "float32")]
+EMBEDDINGS = [(5, 4, "float32"), (9, 2, "bfloat16"), (4, 6, "float16"), (1, 3, "float32")]
 
 
 def in_hull(batch, mixed, labels):
@@ -50,20 +39,24 @@ def in_hull(batch, mixed, labels):
     slack = 0.5 if batch.dtype == jnp.uint8 else float(jnp.finfo(batch.dtype).eps) * np.abs(before).max()
     assert np.all(after >= before.min(0) - slack)
     assert np.all(after <= before.max(0) + slack)
-    np.testing.assert_allclose(np.asarray(labels).sum(1), 1, atol=2e-6)
+    np.testing.assert_allclose(np.asarray(labels).sum(-1), 1, atol=2e-6)
 
 
-def options(name, k):
-    return {"k": k} if name in GROUPED else {}
+def fuzzed(name, k, **more):
+    return functools.partial(METHODS[name], **({"k": k} if "k" in options(METHODS[name]) else {}), **more)
 
 
 def cases():
-    for name in METHODS:
-        for shape, dtype, k in GRID:
-            without_space = name in OF_SPACE and len(shape) == 2
-            too_few = name in GROUPED and shape[0] < 2 * k
-            if not (without_space or too_few):
-                yield pytest.param(name, shape, dtype, k, id=f"{name}-{shape}-{dtype}")
+    """Each method on every other shape that it takes, so that there is none that no method is tried on."""
+    for place, name in enumerate(FUZZED):
+        fitting = [
+            (shape, dtype, k)
+            for shape, dtype, k in GRID
+            if not (needs_space(name) and len(shape) == 2)
+            and ((size := group_size(name, k)) == 1 or (shape[0] % size == 0 and shape[0] >= 2 * size))
+        ]
+        for shape, dtype, k in fitting[place % 2 :: 2]:
+            yield pytest.param(name, shape, dtype, k, id=f"{name}-{shape}-{dtype}")
 
 
 @pytest.fixture(autouse=True)
@@ -78,7 +71,7 @@ def _without_the_checks_of_annotations(monkeypatch):
 def test_what_is_mixed_is_of_the_batch_s_hull_and_labels_are_its_shares(name, shape, dtype, k):
     n, space = shape[0], shape[1:-1]
     probe = jnp.broadcast_to(jnp.eye(n).reshape(n, *(1,) * len(space), n), (n, *space, n))  # whose pixels it is
-    fn = jax.jit(functools.partial(METHODS[name], **options(name, k)))
+    fn = jax.jit(fuzzed(name, k))
 
     @settings(max_examples=50, deadline=None, derandomize=True, database=None)
     @given(st.integers(0, 2**32 - 1), st.floats(-3, 3), st.sampled_from([0.0, 1e-3, 1.0, 100.0]))
@@ -95,16 +88,18 @@ def test_what_is_mixed_is_of_the_batch_s_hull_and_labels_are_its_shares(name, sh
     check()
 
 
-@pytest.mark.parametrize(("shape", "dtype"), EMBEDDINGS)
-def test_multimix_gives_points_of_the_hull(shape, dtype):
-    fn = jax.jit(functools.partial(jaxmix.multimix, num_mixed=7))
+@pytest.mark.parametrize("name", HULLS)
+@pytest.mark.parametrize(("m", "width", "dtype"), EMBEDDINGS)
+def test_points_of_a_whole_batch_are_of_its_hull(name, m, width, dtype):
+    shape = (m, width) if name == "multimix" else (m, 3, width)
+    fn = jax.jit(HULLS[name])
 
     @settings(max_examples=50, deadline=None, derandomize=True, database=None)
     @given(st.integers(0, 2**32 - 1), st.floats(-2, 3), st.sampled_from([0.0, 1e-3, 1.0, 100.0]))
     def check(seed, log_alpha, scale):
         batch = jnp.asarray(scale * np.random.default_rng(seed).normal(size=shape)).astype(dtype)
-        mixed, labels = fn(batch, jnp.eye(shape[0]), jax.random.key(seed), alpha=np.float32(10**log_alpha))
-        assert mixed.shape == (7, shape[1])
+        mixed, labels = fn(batch, jnp.eye(m), jax.random.key(seed), alpha=np.float32(10**log_alpha))
+        assert mixed.shape == (5, *shape[1:])
         in_hull(batch, mixed, labels)
 
     check()
@@ -112,20 +107,21 @@ def test_multimix_gives_points_of_the_hull(shape, dtype):
 
 def valid(name, shape, dtype, labels, alpha, k):
     """What the docstrings say."""
-    n = shape[0] if shape else 0
+    n, size = shape[0] if shape else 0, group_size(name, k)
     return (
-        n > 0
-        and not (name in OF_SPACE and max(shape[1:-1], default=0) < 2)
+        shape != ()
+        and 0 not in (n, *shape[1:-1])
+        and not (needs_space(name) and max(shape[1:-1], default=0) < 2)
         and 1e-36 < alpha < 3e38
         and dtype in ("float32", "bfloat16", "float16", "uint8")
         and labels in ("one_hot", "none")
-        and not (name in GROUPED and (k < 1 or n % k or n < 2 * k))
+        and (size == 1 or (size > 1 and n % size == 0 and n >= 2 * size))
     )
 
 
 @settings(max_examples=600, deadline=None, derandomize=True, database=None)
 @given(
-    name=st.sampled_from(sorted(METHODS)),
+    name=st.sampled_from(FUZZED),
     shape=st.lists(st.integers(0, 6), max_size=4).map(tuple),
     dtype=st.sampled_from(["float32", "bfloat16", "float16", "uint8", "int32", "bool", "complex64"]),
     labels=st.sampled_from(["one_hot", "none", "integers", "bytes", "fewer", "scalar"]),
@@ -143,7 +139,7 @@ def test_what_is_not_promised_is_an_error_of_the_library(name, shape, dtype, lab
         "fewer": jnp.zeros((n + 1, 3)),
         "scalar": jnp.float32(1),
     }[labels]
-    fn = functools.partial(METHODS[name], alpha=alpha, **options(name, k))
+    fn = fuzzed(name, k, alpha=alpha)
     if valid(name, shape, dtype, labels, alpha, k):
         mixed, _ = jax.eval_shape(fn, batch, given_labels, jax.random.key(0))
         assert (mixed.shape, mixed.dtype) == (shape, dtype)

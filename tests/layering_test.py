@@ -34,11 +34,11 @@ LAYERS = {
     "evaluation": {f"evaluation.{part}" for part in MEASURES},
     "evaluation.calibration": set(),
     "evaluation.corruptions.filters": set(),
-    "evaluation.corruptions.levels": set(),
-    "evaluation.corruptions.noise": {"evaluation.corruptions.levels"},
-    "evaluation.corruptions.blur": {"evaluation.corruptions.levels", "evaluation.corruptions.filters"},
-    "evaluation.corruptions.weather": {"evaluation.corruptions.levels", "evaluation.corruptions.filters"},
-    "evaluation.corruptions.digital": {"evaluation.corruptions.levels", "evaluation.corruptions.filters"},
+    "evaluation.corruptions.levels": {"types", "checks"},
+    "evaluation.corruptions.noise": {"types", "evaluation.corruptions.levels"},
+    "evaluation.corruptions.blur": {"types", "evaluation.corruptions.levels", "evaluation.corruptions.filters"},
+    "evaluation.corruptions.weather": {"types", "evaluation.corruptions.levels", "evaluation.corruptions.filters"},
+    "evaluation.corruptions.digital": {"types", "evaluation.corruptions.levels", "evaluation.corruptions.filters"},
     "evaluation.corruptions": {
         f"evaluation.corruptions.{part}" for part in ("levels", "noise", "blur", "weather", "digital")
     },

@@ -14,8 +14,11 @@ from tests.conftest import images, one_hot
 from train.fields import random_fields
 
 KEY = jax.random.key(3)
-ALL_TRANSPORTS = [
-    (s, c, g) for s in ("sinkhorn", "exact") for c in ("sqeuclidean", "euclidean") for g in ("disjoint", "permute")
+TRANSPORTS = [
+    ("sinkhorn", "sqeuclidean", "disjoint"),
+    ("sinkhorn", "euclidean", "permute"),
+    ("exact", "euclidean", "disjoint"),
+    ("exact", "sqeuclidean", "permute"),
 ]
 
 
@@ -46,13 +49,13 @@ def test_roll_takes_the_next_sample():
         pairings.roll(jnp.ones((5, 2)), KEY, shift=10)
 
 
-@pytest.mark.parametrize(("solver", "cost", "groups"), ALL_TRANSPORTS)
+@pytest.mark.parametrize(("solver", "cost", "groups"), TRANSPORTS)
 def test_transport_is_a_permutation(solver, cost, groups):
     partner = jitted_transport(k=8, solver=solver, cost=cost, groups=groups)(images(32), KEY)
     assert_permutation(partner)
 
 
-@pytest.mark.parametrize("k", [2, 3, 4, 12])
+@pytest.mark.parametrize("k", [2, 12])
 def test_transport_never_leaves_a_sample_with_itself(k):
     transport = jitted_transport(k=k, solver="exact")
     for seed in range(20):
@@ -60,10 +63,10 @@ def test_transport_never_leaves_a_sample_with_itself(k):
         assert np.all(partner != np.arange(24))
 
 
-@pytest.mark.parametrize("k", [2, 4])
+@pytest.mark.parametrize("k", [2, 12])
 def test_groups_go_in_a_ring(k):
     """Each group of the shuffled batch is matched with the next, the last with the first."""
-    partner = np.asarray(pairings.transport(images(24), KEY, k=k, solver="exact"))
+    partner = np.asarray(jitted_transport(k=k, solver="exact")(jnp.asarray(random_fields(24, size=4)), KEY))
     group = np.empty(24, int)
     group[np.asarray(jax.random.permutation(KEY, 24))] = np.arange(24) // k
     np.testing.assert_array_equal(group[partner], (group + 1) % (24 // k))
@@ -80,8 +83,7 @@ def test_transport_at_k_1_is_permutation_draw_for_draw():
     )
 
 
-@pytest.mark.parametrize("cost", ["sqeuclidean", "euclidean"])
-@pytest.mark.parametrize("k", [2, 5, 16])
+@pytest.mark.parametrize(("k", "cost"), [(2, "sqeuclidean"), (16, "sqeuclidean"), (5, "euclidean")])
 def test_exact_transport_is_the_optimum_between_groups_of_the_batch(k, cost):
     """With two groups of k, scipy solves both matchings from the indices alone."""
     batch = random_fields(2 * k, size=8)
@@ -114,7 +116,7 @@ def test_permuted_groups_leave_samples_with_themselves_as_often_as_derived(k):
     assert np.mean(same) == pytest.approx(k / 128, abs=0.03)
 
 
-@pytest.mark.parametrize("k", [1, 2, 4, 16])
+@pytest.mark.parametrize("k", [1, 4, 16])
 def test_share_of_cross_cluster_matches_is_the_derived_one(k):
     """With tight, far, equally likely clusters it is E|A - B| / k of two binomials, C(2k, k) / 4^k."""
     transport = jitted_transport(k=k, solver="exact")

@@ -8,13 +8,13 @@ import jax.numpy as jnp
 import pytest
 
 import jaxmix
-from tests.conftest import METHODS
+from tests.conftest import METHODS, taking, x64
 
 N, SPACE, CHANNELS = 8, (6, 5), 7
 ONE_OF = {"one_of": 2, "one_of_per_sample": 2}  # methods inside, of which each has its partner
 MATCHED = {"kmixup": 2, "kmixup_as_released": 2, "kcutmix": 2}  # the two sides of the groups
 
-DOUBLES = re.compile(r"f64\[\d")  # arrays: ott-jax has scalars of its own
+DOUBLES = re.compile(r"tensor<\d+x[\dx]*f64>")  # arrays: ott-jax has scalars of its own
 
 
 def program(function, *arguments):
@@ -32,18 +32,17 @@ def gathers_of_the_batch(text):
     return sum(functools.reduce(lambda a, b: a * int(b), shape.split(","), 1) == size for shape in shapes)
 
 
-@pytest.mark.parametrize("name", METHODS)
-@pytest.mark.parametrize("dtype", ["float32", "uint8"])
-def test_the_batch_is_gathered_for_the_partner_only(name, dtype):
-    found = gathers_of_the_batch(program(METHODS[name], *batch(dtype)))
+@pytest.mark.parametrize("name", [*taking("shared"), "kcutmix", "kmixup_as_released", "one_of", "one_of_per_sample"])
+def test_the_batch_is_gathered_for_the_partner_only(name):
+    found = gathers_of_the_batch(program(METHODS[name], *batch(jnp.uint8)))
     assert found == ONE_OF.get(name, 1) + MATCHED.get(name, 0)
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_nothing_is_double_or_leaves_the_device(name):
-    with jax.enable_x64(True):
-        text = program(METHODS[name], *batch())
-    assert "f32[" in text
+    with x64():
+        text = jax.jit(METHODS[name]).lower(*batch()).as_text()
+    assert "xf32>" in text
     assert not DOUBLES.search(text)
     assert not re.search("callback|infeed|outfeed|send-done|recv-done", text)
 
@@ -61,12 +60,12 @@ def test_a_second_gather_a_double_and_a_callback_would_be_seen():
         return jax.pure_callback(lambda x: x, jax.ShapeDtypeStruct(x.shape, x.dtype), x), y
 
     assert gathers_of_the_batch(program(twice, *batch())) == 2
-    with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
-        assert DOUBLES.search(program(double, *batch()))
-    assert "callback" in program(called_back, *batch())
+    with x64(), jax.numpy_dtype_promotion("standard"):
+        assert DOUBLES.search(jax.jit(double).lower(*batch()).as_text())
+    assert "callback" in jax.jit(called_back).lower(*batch()).as_text()
 
 
-@pytest.mark.parametrize("name", ["mixup", "cutmix", "hmix", "gmix", "kmixup"])
+@pytest.mark.parametrize("name", ["cutmix", "kmixup"])
 def test_a_result_may_be_written_over_the_one_before(name):
     """The README's recipe: the scratch that is handed in is where the result lies."""
 

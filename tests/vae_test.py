@@ -24,7 +24,8 @@ def _promotion_as_flax_needs_it():
         yield
 
 
-@pytest.mark.parametrize("shape", [(28, 28, 1), (32, 32, 3), (64, 64, 3), (9, 14, 2)])
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", [(32, 32, 3), (9, 14, 2)])
 def test_any_image_size_goes_in_and_comes_out(shape):
     built, variables, images = model(shape, widths=(8, 8, 12))
 
@@ -50,11 +51,11 @@ def test_any_image_size_goes_in_and_comes_out(shape):
 def test_latents_are_samples_of_the_posterior():
     built, variables, images = model()
     sample = jax.jit(jax.vmap(built.apply, (None, None, 0)))
-    outputs = sample(variables, images, jax.random.split(jax.random.key(3), 2000))
+    outputs = sample(variables, images, jax.random.split(jax.random.key(3), 500))
     mean, deviation = outputs.mean[0], jnp.exp(outputs.log_variance[0] / 2)
     standard = (outputs.latents - mean) / deviation
-    assert float(jnp.abs(standard.mean(0)).max()) < 5 / 2000**0.5
-    assert float(jnp.abs(standard.var(0) - 1).max()) < 5 * (2 / 2000) ** 0.5
+    assert float(jnp.abs(standard.mean(0)).max()) < 5 / 500**0.5
+    assert float(jnp.abs(standard.var(0) - 1).max()) < 5 * (2 / 500) ** 0.5
 
 
 def test_a_sample_does_not_depend_on_its_batch():
@@ -84,6 +85,7 @@ def test_mmd_is_its_double_loop(kernel):
     assert float(found) == pytest.approx(expected, abs=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kernel", ["gaussian", "inverse_multiquadric"])
 def test_mmd_is_unbiased_and_sees_a_shift_in_many_dimensions(kernel):
     """At d = 128 a kernel that is too narrow sees nothing."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 import functools
+import itertools
 from typing import Any
 
 import jax
@@ -11,6 +12,21 @@ from train import objectives, optimizers
 from train.config import Config, Mix, VaeConfig, known
 from train.data import Dataset
 from train.errors import UsageError
+
+PAIRED = ("pairing", "probability", "shared")
+# What each method takes besides method, space, vae, clean_weight and alphas, which are checked together.
+TAKEN: dict[str, tuple[str, ...]] = {
+    "erm": (),
+    "mixup": PAIRED,
+    "cutmix": PAIRED,
+    "hmix": (*PAIRED, "area_ratio"),
+    "gmix": PAIRED,
+    "kmixup": ("probability", "shared", "k", "solver"),
+    "varmixup": ("pairing", "probability", "interpolation", "real_fraction"),
+    "multimix": ("num_mixed",),
+    "dense_multimix": ("num_mixed", "per_position"),
+    "approximate_mixup": ("curvature",),
+}
 
 
 def check(config: Config, dataset: Dataset, *, devices: int, vae: objectives.Codec | None = None) -> None:
@@ -51,8 +67,9 @@ def check_run(config: Config | VaeConfig, dataset: Dataset, *, devices: int, k: 
         raise UsageError(f"num_epochs must be at least 1, got {config.num_epochs}")
     if not 0 <= config.seed < 2**32:
         raise UsageError(f"seed must be from 0 to {2**32 - 1}, got {config.seed}")
-    if config.checkpoint_steps < 1:
-        raise UsageError(f"checkpoint_steps must be at least 1, got {config.checkpoint_steps}")
+    for name in ("checkpoint_steps", "eval_epochs"):
+        if getattr(config, name) < 1:
+            raise UsageError(f"{name} must be at least 1, got {getattr(config, name)}")
     optimizers.check(config.optimizer, config.num_epochs)
     _check_batch(config.data.batch_size, len(dataset.splits["train"]), devices, k)
 
@@ -71,15 +88,25 @@ def _check_mix(mix: Mix) -> None:
         raise UsageError(f"mix.method={mix.method} has a space of its own: leave mix.space")
     if mix.vae and (mix.space != "inputs" or mix.method in ("dense_multimix", "approximate_mixup")):
         raise UsageError(f"mix.vae={mix.vae} is for methods that mix inputs, in pairs or not at all: leave it")
-    if mix.method == "varmixup" and mix.shared:
-        raise UsageError("mix.method=varmixup draws a ratio for each sample: leave mix.shared")
-    if mix.method != "erm" and not mix.draws_partners and (mix.matches or mix.shared or mix.probability != 1):
-        raise UsageError(
-            f"mix.method={mix.method} draws no partners: leave mix.pairing, mix.shared and mix.probability"
-        )
     if mix.alpha_range and (not hull or len(mix.alpha_range) != 2 or mix.final_alpha):
         raise UsageError(
             f"mix.alpha_range={mix.alpha_range}: give two ends, without mix.final_alpha, to multimix or dense_multimix"
+        )
+    known("method", mix.method, list(TAKEN))
+    taken = (*TAKEN[mix.method], *(("k", "solver") if mix.pairing == "transport" else ()))
+    for name in dict.fromkeys(itertools.chain(*TAKEN.values())):
+        if name not in taken and getattr(mix, name) != getattr(Mix(), name):
+            takers = [f"mix.method={method}" for method, names in TAKEN.items() if name in names]
+            takers += ["mix.pairing=transport"] if name in ("k", "solver") else []
+            raise UsageError(
+                f"mix.{name}={getattr(mix, name)} is of no use to mix.method={mix.method}: leave it, "
+                f"or take {' or '.join(takers)}"
+            )
+    if mix.method == "erm" and (mix.alpha != Mix().alpha or mix.final_alpha or mix.clean_epochs):
+        raise UsageError("mix.method=erm mixes nothing: leave mix.alpha, mix.final_alpha and mix.clean_epochs")
+    if mix.alpha_range and mix.alpha != Mix().alpha:
+        raise UsageError(
+            f"mix.alpha_range={mix.alpha_range} is in place of mix.alpha, now {mix.alpha}: give one of them"
         )
     if mix.clean_weight < 0 or (mix.clean_weight and mix.mixes_inputs):
         raise UsageError(

@@ -77,11 +77,12 @@ def draw(estimates: Mapping[str, np.ndarray], title: str, path: pathlib.Path) ->
 
     size = next(iter(estimates.values())).shape[-1]
     centre = size // 2
-    drawn = figures.figure(12, 4.6)
-    grid = drawn.add_gridspec(2, 4, width_ratios=[2.6, 1, 1, 1])
+    columns = -(-len(estimates) // 2)
+    drawn = figures.figure(6 + 2 * columns, 4.6)
+    grid = drawn.add_gridspec(2, 1 + columns, width_ratios=[2.6, *[1] * columns])
     curves = drawn.add_subplot(grid[:, 0])
     for name, (values, _) in sorted(estimates.items(), key=lambda entry: -entry[1][0][centre, centre]):
-        colour, dashes = STYLES[name]
+        colour, dashes = STYLES.get(name, (None, "-."))
         row = values[centre, centre::-1]
         over = 2 if dashes == "-" else 3
         curves.plot(np.arange(centre + 1), row, color=colour, linestyle=dashes, linewidth=2, zorder=over, label=name)
@@ -90,13 +91,13 @@ def draw(estimates: Mapping[str, np.ndarray], title: str, path: pathlib.Path) ->
     curves.grid(alpha=0.3)
     curves.spines[["top", "right"]].set_visible(False)
     curves.legend(frameon=False, handlelength=3.5)
-    cells = [drawn.add_subplot(grid[i // 3, 1 + i % 3]) for i in range(len(estimates))]
+    cells = [drawn.add_subplot(grid[i // columns, 1 + i % columns]) for i in range(len(estimates))]
     most = max(values.max() for values, _ in estimates.values())
     extent = (-centre - 0.5, size - centre - 0.5, size - centre - 0.5, -centre - 0.5)
     for place, (cell, (name, (values, _))) in enumerate(zip(cells, estimates.items(), strict=True)):
         shown = cell.imshow(values, cmap="viridis", vmin=0, vmax=most, extent=extent)
         cell.set_title(name, fontsize=10)
-        left, bottom = place % 3 == 0, place >= len(cells) - 3
+        left, bottom = place % columns == 0, place >= len(cells) - columns
         cell.set(xlabel="dx (pixels)" if bottom else "", ylabel="dy (pixels)" if left else "")
         cell.tick_params(labelsize=8, labelbottom=bottom, labelleft=left)
         cell.locator_params(nbins=5)

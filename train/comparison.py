@@ -172,7 +172,9 @@ def check(comparison: Comparison) -> None:
 
 
 def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
-    """The mean and its standard error."""
+    """The mean and its standard error; NaN both where a value is not finite."""
+    if not all(map(math.isfinite, values)):
+        return math.nan, math.nan
     return statistics.fmean(values), statistics.stdev(values) / math.sqrt(len(values))
 
 
@@ -184,7 +186,7 @@ def counts(differences: Sequence[float], better: str) -> int:
       better: "higher" or "lower".
     """
     mean, error = mean_and_error(differences)
-    if abs(mean) <= 2 * error:
+    if not abs(mean) > 2 * error:  # as where a seed's is NaN, not determined
         return 0
     return 1 if (mean > 0) == (better == "higher") else -1
 

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import math
 import pathlib
 import time
 
@@ -135,6 +136,8 @@ def _verdict(record: Results, claim: Claim, dataset: str, method: str) -> str:
 
 def _plain(key: str, value: float, *, signed: bool = True) -> str:
     """A number as its measure is printed, shares in percent."""
+    if math.isnan(value):
+        return "not determined"
     form = MEASURES[key].form if signed else MEASURES[key].form.replace("+", "")
     return f"{100 * value:.2f}" if form.endswith("%") else f"{value:{form.replace('4', '3')}}"
 

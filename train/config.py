@@ -26,7 +26,7 @@ class Data:
     )
     batch_size: int = _field(128, "samples per step, over all devices of all processes")
     num_train: int = _field(0, "size of a class-balanced subset to train on; 0 takes all")
-    num_validation: int = _field(0, "samples held out of the training split, measured after each epoch")
+    num_validation: int = _field(0, "samples held out of the training split, measured in place of the test split")
     split_seed: int = _field(0, "of the choice of these two, and of the points of the toy sets")
     augmentation: str = _field("", "of training images, in the order given: pad_crop, flip, random_resized_crop")
     image_size: int = _field(224, "imagenet2012: side of the images in pixels")
@@ -131,6 +131,7 @@ class Config:
     num_epochs: int = _field(40, "passes over the training data")
     seed: int = _field(0, "of the parameters, the data order, augmentation and mixing")
     checkpoint_steps: int = _field(200, "steps between checkpoints; there is one at the end, too")
+    eval_epochs: int = _field(1, "epochs between measurements of the test or validation split; the last has one, too")
 
     @property
     def title(self) -> str:
@@ -160,6 +161,7 @@ class VaeConfig:
     num_epochs: int = _field(40, "passes over the training data")
     seed: int = _field(0, "of the parameters, the data order, augmentation and samples")
     checkpoint_steps: int = _field(200, "steps between checkpoints; there is one at the end, too")
+    eval_epochs: int = _field(1, "epochs between measurements of the test or validation split; the last has one, too")
     judge_epochs: int = _field(10, "of the classifier whose accuracy on reconstructions is reported; 0 leaves it out")
 
     @property
@@ -168,8 +170,9 @@ class VaeConfig:
         return f"{self.data.name}, VAE of {self.vae.latent_size} latents, seed {self.seed}"
 
 
-# Where things lie, how often they are saved and who judges them changes no parameter: these may change on resuming.
-INCIDENTAL = ("data.data_dir", "data.manual_dir", "data.num_threads", "checkpoint_steps", "judge_epochs")
+# Where things lie, how often they are saved and measured and who judges them changes no parameter: these may change
+# on resuming.
+INCIDENTAL = ("data.data_dir", "data.manual_dir", "data.num_threads", "checkpoint_steps", "eval_epochs", "judge_epochs")
 
 
 def fingerprint(config: Any) -> str:

@@ -19,14 +19,14 @@ def draw_reliability(section: Section, title: str, path: pathlib.Path) -> None:
     used = bins["total"] > 0
     confidence, accuracy = (bins[name][used] / bins["total"][used] for name in ("confidence", "correct"))
     centres = (np.arange(num_bins) + 0.5) / num_bins
-    drawn = figure(4.6, 5.2)
+    drawn = figure(4.6, 5.6)
     above, below = drawn.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     above.bar(centres[used], accuracy, 0.9 / num_bins, color=BLUE, label="accuracy")
     above.plot((0, 1), (0, 1), color="black", linewidth=1, label="calibrated")
     above.plot(confidence, accuracy, "o", markersize=4, color=ORANGE, clip_on=False, label="at the mean confidence")
     above.set(ylabel="accuracy", ylim=(0, 1), xlim=(0, 1))
-    above.set_title(f"{title}\nECE {section.values['ece']:.4f}", fontsize=9)
-    above.legend(fontsize=8, framealpha=0.9)
+    drawn.suptitle(f"{title}\nECE {section.values['ece']:.4f}", fontsize=9)
+    above.legend(fontsize=8, frameon=False, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1))  # no bar is there
     below.bar(centres, bins["total"] / bins["total"].sum(), 0.9 / num_bins, color="#999999")
     below.set(xlabel="confidence", ylabel="share of samples", ylim=(0, None))
     _save(drawn, path)
@@ -85,9 +85,9 @@ def draw_confidences(section: Section, title: str, path: pathlib.Path) -> None:
         drawn.subplots(len(confidences), 1, sharex=True), confidences.items(), COLOURS, strict=False
     ):
         share = np.full(len(values), 100 / len(values))
-        axes.hist(values, bins=30, range=(0, 1), weights=share, color=colour, label=name)
+        axes.hist(values, bins=30, range=(0, 1), weights=share, color=colour)
         axes.set(ylabel="samples (%)", xlim=(0, 1))
-        axes.legend(frameon=False, loc="upper left")
+        axes.set_title(name, loc="left", fontsize=9)
         axes.spines[["top", "right"]].set_visible(False)
     axes.set_xlabel("largest probability")
     drawn.suptitle(title, fontsize=9)

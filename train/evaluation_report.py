@@ -1,6 +1,7 @@
 """What an evaluation leaves: report.json, report.md and figures."""
 
 import json
+import math
 import pathlib
 import sys
 import time
@@ -54,20 +55,25 @@ def warnings(sections: dict[str, Section]) -> list[str]:
             found.append("PGD is weaker than FGSM: something hides gradients from its steps")
         if attacked.settings[PROBABILITIES]:
             found.append("the outputs look like probabilities; attacks want logits")
-    temperature = sections["calibration"].values["temperature"] if "calibration" in sections else 1.0
-    if not 0.011 < temperature < 99:
-        found.append(f"the temperature {temperature:.3g} is at its bound: the held-out samples are too few or too easy")
+    if "calibration" in sections and math.isnan(sections["calibration"].values["temperature"]):
+        found.append(
+            "no temperature is the best one for the held-out samples, which are too few, too easy or too hard: "
+            "nothing is scaled"
+        )
     return found
 
 
 def formatted(key: str, value: float) -> str:
     """A number as its measure is printed."""
-    return f"{value:{MEASURES[key].form}}"
+    return "not determined" if math.isnan(value) else f"{value:{MEASURES[key].form}}"
 
 
 def as_json(section: Section) -> dict[str, Any]:
     """A section's numbers with their definitions, its settings, and its tables; not its samples."""
-    values = {key: {"value": value, "definition": MEASURES[key].definition} for key, value in section.values.items()}
+    values = {
+        key: {"value": None if math.isnan(value) else value, "definition": MEASURES[key].definition}
+        for key, value in section.values.items()
+    }
     tables = {
         name: table for name, table in section.details.items() if isinstance(table, dict) and not _of_samples(table)
     }

@@ -121,7 +121,8 @@ def train_and_evaluate(
                 **epoch.row(batch_size),
                 "learning_rate": float(program.learning_rate(step - 1)),
             }
-            for name in dict.fromkeys((watched, "test") if step == total_steps else (watched,)):
+            due = (watched,) if (number + 1) % config.eval_epochs == 0 else ()
+            for name in dict.fromkeys((watched, "test") if step == total_steps else due):
                 found = evaluate(program, state, samples[name], dataset.splits[name], batch_size)
                 row |= {f"{name}_{key}": value for key, value in found.items()}
             if not all(map(math.isfinite, row.values())):

@@ -46,7 +46,7 @@ class Report:
     def __init__(self, folder: pathlib.Path, title: str, display: Display, *, step: int, total_steps: int, leads: bool):
         self._folder, self._title, self._display, self._leads = folder, title, display, leads
         self.rows: list[Row] = []
-        self._total_steps, self._spoke = total_steps, time.monotonic()
+        self._spoke = time.monotonic()
         self._bar = tqdm.tqdm(
             total=total_steps, initial=step, unit="step", disable=not leads or not sys.stderr.isatty()
         )
@@ -69,7 +69,7 @@ class Report:
             for name, value in values.items():
                 self._events.add_scalar(f"train/step_{name}", value, step)
             if self._bar.disable and time.monotonic() - self._spoke > 60:
-                self._say(f"step {step} of {self._total_steps}  loss {values['loss']:.4f}")
+                self._say(f"step {step} of {self._bar.total}  loss {values['loss']:.4f}")
             self._bar.set_postfix(loss=f"{values['loss']:.3f}", refresh=False)
             self._bar.update()
         return values
@@ -79,7 +79,7 @@ class Report:
 
         Args:
           row: the metrics by name.
-          watched: the split that is measured after every epoch.
+          watched: the split that is measured while it trains.
         """
         self.rows.append(row)
         if not self._leads:
@@ -89,20 +89,23 @@ class Report:
             if name not in ("epoch", "step"):
                 self._events.add_scalar(re.sub("^(train|validation|test)_", r"\1/", name), value, row["step"])
         self._events.flush()
-        first, second = (
-            f"{column.key} {row[f'{watched}_{column.key}']:{column.form}}" for column in self._display.columns[:2]
-        )
+        measured = [
+            f"{column.key} {row[f'{watched}_{column.key}']:{column.form}}"
+            for column in self._display.columns[:2]
+            if f"{watched}_{column.key}" in row
+        ]
         training = [
             f"{column.title} {row[f'train_{column.key}']:{column.form}}"
             for column in self._display.training
             if f"train_{column.key}" in row
         ]
-        self._bar.set_description(f"{watched} {first}", refresh=False)
+        if measured:
+            measured[0] = f"{watched} {measured[0]}"
+            self._bar.set_description(measured[0], refresh=False)
         if self._bar.disable:
             loss, speed = f"loss {row['train_loss']:.4f}", f"{row['images_per_second']:,.0f} images/s"
             skipped = [f"{row['skipped_steps']} steps skipped, not finite"] if row["skipped_steps"] else []
-            parts = (loss, *training, f"{watched} {first}", second, speed, *skipped)
-            self._say(f"epoch {row['epoch']:3d}", *parts)
+            self._say(f"epoch {row['epoch']:3d}", loss, *training, *measured, speed, *skipped)
 
     def _say(self, *parts: str) -> None:
         """Prints a line where there is no bar: a log is never silent for long."""

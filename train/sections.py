@@ -21,6 +21,7 @@ from train.others import SEVERITIES
 from train.predictor import Maps, Predictor, Rescaling, Wrap
 from train.steps import pixels
 
+TEMPERATURE_FOLDS = 5
 EPSILONS = (1, 2, 4, 8)  # of 255, l_inf
 ZERO_GRADIENTS, PROBABILITIES = "share of samples with a zero gradient", "outputs look like probabilities"
 SEED = 0  # of corruptions, random starts and the embedded samples
@@ -73,7 +74,8 @@ def ece_of(logits: Array, labels: Array) -> float:
 def clean(predictor: Predictor, samples: Samples, held_out: Samples | None) -> Section:
     """Accuracy, proper scores and calibration, before and after a temperature fitted on held-out samples.
 
-    Without them the temperature of every second sample is fitted on the others, and theirs on these.
+    Without them the samples are held out from one another, in folds. Where no temperature is the best one for
+    samples that it is fitted on, those of all of them, and what is scaled by it, are NaN.
     """
     logits, labels = map(jnp.asarray, (predictor.map(outputs, samples.inputs), samples.labels))
     bins = calibration.confidence_bins(logits, labels)
@@ -92,8 +94,9 @@ def clean(predictor: Predictor, samples: Samples, held_out: Samples | None) -> S
         temperature = calibration.fit_temperature(fitted_on, jnp.asarray(held_out.labels))
         temperatures = jnp.full(len(labels), temperature)
     else:
-        halves = [calibration.fit_temperature(logits[half::2], labels[half::2]) for half in (0, 1)]
-        temperatures = jnp.stack(halves)[1 - jnp.arange(len(labels)) % 2]
+        folds = np.arange(len(labels)) % TEMPERATURE_FOLDS
+        others = [np.flatnonzero(folds != fold) for fold in range(TEMPERATURE_FOLDS)]
+        temperatures = jnp.stack([calibration.fit_temperature(logits[of], labels[of]) for of in others])[folds]
     scaled = logits / temperatures[:, None]
     values |= {
         "temperature": temperatures.mean(),
@@ -103,7 +106,9 @@ def clean(predictor: Predictor, samples: Samples, held_out: Samples | None) -> S
     settings = {
         "samples": len(labels),
         "standard error of the accuracy": (values["accuracy"] * (1 - values["accuracy"]) / len(labels)) ** 0.5,
-        "temperature": "fitted on the validation split" if held_out else "of each half fitted on the other half",
+        "temperature": "fitted on the validation split"
+        if held_out
+        else f"of each {TEMPERATURE_FOLDS}th sample fitted on all others",
     }
     summed = {name: np.asarray(column).tolist() for name, column in bins._asdict().items()}
     return Section({key: float(value) for key, value in values.items()}, settings, {"bins": summed})

@@ -293,8 +293,10 @@ def fit_temperature(logits: Float[Array, "n c"], labels: Int[Array, " n"]) -> Fl
       labels: integer classes, [n].
 
     Returns:
-      A float32 scalar from 0.01 to 100. It is at the lower end where every sample is classified
-      correctly, since then no temperature is too low.
+      A float32 scalar from 0.01 to 100; NaN where none of these is the best one: where all samples
+      are right, and no temperature is too low; where logits are no better than chance, and none
+      is too high; for a single class, and for logits that are not finite, but for -inf of
+      classes that are not the sample's.
 
     Example:
       >>> logits = 3 * jnp.log(jnp.array([[0.75, 0.25]] * 4))
@@ -307,17 +309,20 @@ def fit_temperature(logits: Float[Array, "n c"], labels: Int[Array, " n"]) -> Fl
       <https://arxiv.org/abs/1706.04599>`_, 2017
     """
     logits = logits.astype(jnp.float32)
-    own = jnp.take_along_axis(logits, labels[:, None], axis=-1)[:, 0]
+    above = jnp.take_along_axis(logits, labels[:, None], axis=-1) - logits  # so that no rounding makes a sign
+
+    def slope(log_temperature):
+        """The derivative of the mean log-likelihood by 1 / T: positive where T is too high, negative where too low."""
+        probabilities = jax.nn.softmax(logits * jnp.exp(-log_temperature))
+        return jnp.mean(jnp.sum(jnp.where(probabilities > 0, probabilities * above, 0), axis=-1))  # a logit may be -inf
 
     def halve(_, interval):
         low, high = interval
         middle = (low + high) / 2
-        probabilities = jax.nn.softmax(logits * jnp.exp(-middle))
-        # The derivative of the mean log-likelihood by 1 / T: positive where T is too high, 0 once saturated.
-        expected = jnp.sum(jnp.where(probabilities > 0, probabilities * logits, 0), axis=-1)  # a logit may be -inf
-        slope = jnp.mean(own - expected)
-        return jnp.where(slope >= 0, low, middle), jnp.where(slope >= 0, middle, high)
+        too_high = slope(middle) >= 0
+        return jnp.where(too_high, low, middle), jnp.where(too_high, middle, high)
 
-    ends = tuple(jnp.full_like(own[0], math.log(end)) for end in (0.01, 100))
+    ends = tuple(jnp.full_like(above[0, 0], math.log(end)) for end in (0.01, 100))
     low, high = jax.lax.fori_loop(0, 30, halve, ends)
-    return jnp.exp((low + high) / 2)
+    determined = (slope(ends[0]) < 0) & (slope(ends[1]) > 0)
+    return jnp.where(determined, jnp.exp((low + high) / 2), jnp.nan)

@@ -71,9 +71,7 @@ def dataset_means(batches: Iterable[tuple[Batch, Labels]]) -> tuple[Batch, Label
         checks.targets(labels, n)
         count += n
         here = jax.tree.map(lambda leaf: jnp.mean(dtypes.widened(jnp.asarray(leaf)), axis=0), (batch, labels))
-        shapes, first = ([jnp.shape(leaf) for leaf in jax.tree.leaves(tree)] for tree in (here, means or here))
-        if shapes != first:
-            raise ValueError(f"samples and labels have the shapes {shapes}, and {first} before: average those alike")
+        checks.same_shapes(here, means or here, got_name="the means of a batch are", expected_name="those before were")
         means = here if means is None else jax.tree.map(functools.partial(_moved, share=n / count), means, here)
     if means is None:
         raise ValueError("there are no batches to average: pass an iterable of (batch, labels)")
@@ -193,7 +191,8 @@ def perturbed_erm(batch: Batch, labels: Labels, rng: PRNGKeyArray, *, alpha: Sca
     `jaxmix.mixup` shows, sample and partner renamed.
 
     Args:
-      batch: samples [n, ...], floats or uint8 pixels, or a pytree of arrays aligned in n and space.
+      batch: samples [n, ...], floats or uint8 pixels, or a pytree of arrays with one row per
+        sample.
       labels: float targets [n, ...], a pytree of them, or None.
       rng: a JAX key.
       alpha: concentration of the ratio's Beta, > 0; not checked where it is traced.

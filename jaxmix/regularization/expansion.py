@@ -89,6 +89,7 @@ def approximate_mixup_loss(
     References:
       Carratino et al., `On Mixup Regularization <https://arxiv.org/abs/2006.06049>`_, 2022
     """
+    checks.key(rng)
     n, _ = checks.batch_shape(batch)
     checks.targets(labels, n)
     for path, leaf in jax.tree.leaves_with_path(batch):

@@ -166,8 +166,31 @@ def test_a_class_without_a_chance_has_no_part_in_the_temperature():
     assert calibration.fit_temperature(masked, labels) == pytest.approx(calibration.fit_temperature(logits, labels))
 
 
-def test_the_temperature_of_faultless_predictions_is_the_lowest():
-    assert calibration.fit_temperature(jnp.eye(4), jnp.arange(4)) == pytest.approx(0.01, rel=1e-3)
+@pytest.mark.parametrize(
+    ("logits", "why"),
+    [
+        (jnp.eye(8), "all right: no temperature is too low"),
+        (50 * jnp.eye(8) + 100, "all right, by a margin that saturates"),
+        (jnp.roll(jnp.eye(8), 1, axis=1), "all wrong: none is too high"),
+        (jnp.zeros((8, 8)), "no better than chance: none makes a difference"),
+        (jnp.ones((8, 1)), "one class"),
+        (jnp.full((8, 8), jnp.inf), "not finite"),
+        (predictions()[0][:8, :1] * jnp.ones(8).at[0].set(jnp.nan)[None], "nan"),
+        (jnp.where(jnp.eye(8) > 0, -jnp.inf, 0.0), "the class itself has no chance"),
+        (1e-4 * predictions()[0], "the best one lies below .01"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_temperature_that_the_data_do_not_determine_is_nan(logits, why):
+    labels = predictions()[1][: len(logits)] if len(logits) > 8 else jnp.arange(8) % logits.shape[1]
+    assert np.isnan(calibration.fit_temperature(logits, labels)), why
+
+
+def test_one_mistake_of_many_determines_the_temperature():
+    """Between two classes, of margin m: 1 / T = log(99) / m where one of 100 is wrong."""
+    logits = jnp.tile(jnp.array([[4.0, 0.0]]), (100, 1))
+    fitted = calibration.fit_temperature(logits, jnp.zeros(100, jnp.int32).at[7].set(1))
+    assert fitted == pytest.approx(4 / np.log(99), rel=1e-4)
 
 
 def test_no_samples_have_no_adaptive_error():

@@ -15,6 +15,7 @@ from scipy import ndimage
 
 from jaxmix.evaluation import corruptions
 from jaxmix.evaluation.corruptions import levels
+from tests.conftest import x64
 
 ALL = {**corruptions.CORRUPTIONS, **corruptions.EXTRAS}
 FIXED = ["defocus_blur", "zoom_blur", "brightness", "contrast", "pixelate", "gaussian_blur", "saturate"]
@@ -87,10 +88,11 @@ def test_colour_images_of_any_shape_stay_images(name, severity):
     assert np.abs(result - images).max() > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(DRAWN))
 def test_draws_do_not_depend_on_whether_float64_is_on(name):
     images = colour()
-    with jax.enable_x64(True):
+    with x64():
         wide = corrupted(name, 3, images)
     np.testing.assert_allclose(wide, corrupted(name, 3, images), atol=1e-5)
 

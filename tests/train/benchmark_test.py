@@ -27,6 +27,7 @@ SMALL = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", benchmark.TABLES)
 def test_every_table_is_of_numbers(name):
     table = SMALL[name](2)
@@ -39,6 +40,7 @@ def test_every_table_is_of_numbers(name):
             assert np.all(np.array(numbers) > 0) or table.title == "Random numbers", row  # which noise may outweigh
 
 
+@pytest.mark.slow
 def test_a_method_is_itself_against_itself():
     rows = mixing_tables.methods(2, batches=((32, 8),)).rows
     for name, column in (("copy", 3), ("mixup by hand", 4), ("cutmix by hand", 5)):
@@ -46,6 +48,7 @@ def test_a_method_is_itself_against_itself():
         assert row[column] == [1, 1, 1]
 
 
+@pytest.mark.slow
 def test_the_program_leaves_a_record_and_a_figure(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(benchmark, "tables", lambda: SMALL)
     results = tmp_path / "elsewhere" / "record.json"
@@ -106,6 +109,7 @@ def test_what_is_recycled_is_what_is_computed():
     assert len(calls) == 2  # of its shape, of its program
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [by_hand.mixup, by_hand.cutmix])
 def test_labels_by_hand_get_the_share_that_pixels_get(method):
     images = jnp.broadcast_to(jnp.eye(8)[:, None, None, :], (8, 6, 6, 8))
@@ -122,6 +126,7 @@ def test_labels_by_slices_get_the_share_that_pixels_get():
     assert np.ptp(labels) > 0.1
 
 
+@pytest.mark.slow
 def test_rows_of_other_libraries_name_what_they_are_compared_with(monkeypatch):
     monkeypatch.setattr(peers, "installed", list)
     calls = peers.calls(fields.random_fields(4, size=8), np.eye(10, dtype=np.float32)[:4])
@@ -147,6 +152,7 @@ def peers_alone(monkeypatch):
     return asked
 
 
+@pytest.mark.slow
 def test_other_libraries_are_timed_on_one_core(peers_alone, monkeypatch, capsys):
     def answer(module, rounds):
         assert module == "train.peers"

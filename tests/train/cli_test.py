@@ -35,8 +35,19 @@ from train import cli, config, main, run_folder
         ("mix.method=cutmix mix.pairing=transport mix.k=32", "multiple of 128 from 256 to 1408 or k=16$"),
         ("mix.method=cutmix mix.pairing=transprt", "unknown pairing transprt: did you mean transport?"),
         ("mix.method=hmix mix.area_ratio=2", r"area_ratio must lie in \[0, 1\], got 2.0"),
-        ("mix.method=approximate_mixup mix.shared=true", "approximate_mixup draws no partners: leave mix.pairing"),
-        ("mix.method=multimix mix.space=logits mix.pairing=transport", "multimix draws no partners: leave mix.pairing"),
+        (
+            "mix.method=approximate_mixup mix.shared=true",
+            "mix.shared=True is of no use to mix.method=approximate_mixup",
+        ),
+        (
+            "mix.method=multimix mix.space=logits mix.pairing=transport",
+            "mix.pairing=transport is of no use to mix.method=",
+        ),
+        ("mix.method=mixup mix.area_ratio=0.9", "mixup: leave it, or take mix.method=hmix$"),
+        ("mix.method=mixup mix.k=4", "leave it, or take mix.method=kmixup or mix.pairing=transport$"),
+        ("mix.pairing=transport", "mix.pairing=transport is of no use to mix.method=kmixup"),
+        ("mix.method=erm mix.alpha=0.2", "erm mixes nothing: leave mix.alpha, mix.final_alpha and mix.clean_epochs"),
+        ("mix.method=multimix mix.space=logits mix.alpha_range=(1,2) mix.alpha=2", "in place of mix.alpha, now 2.0"),
         ("mix.method=multimix", "multimix mixes near the classifier: take mix.space=logits, or embeddings"),
         ("mix.method=multimix mix.space=logits mix.num_mixed=0", "num_mixed must be at least 1, got 0"),
         ("mix.method=dense_multimix mix.alpha=0", "alpha must be positive and finite, got 0.0"),
@@ -83,6 +94,7 @@ from train import cli, config, main, run_folder
         ("seed=4294967296", "seed must be from 0 to 4294967295"),
         ("num_epochs=0", "num_epochs must be at least 1, got 0"),
         ("checkpoint_steps=0", "checkpoint_steps must be at least 1"),
+        ("eval_epochs=0", "eval_epochs must be at least 1, got 0"),
         ("--workdir=LICENSE", "LICENSE is no folder: name one by --workdir"),
         ("--workdir=gs://bucket/run", "mount that storage"),
         ("--workdir=tests", "tests holds something else than a run"),
@@ -96,7 +108,7 @@ def test_mistakes_end_with_code_2_and_one_line(arguments, message, capsys, monke
     if "workdir" in arguments:
         monkeypatch.undo()
         monkeypatch.chdir(ROOT)
-    fields = re.compile(r"^(data|model|mix|optimizer|seed|num_epochs|checkpoint_steps)\b.*=")
+    fields = re.compile(r"^(data|model|mix|optimizer|seed|num_epochs|checkpoint_steps|eval_epochs)\b.*=")
     words = [f"--config.{word}" if fields.match(word) else word for word in arguments.split()]
     assert main.main(words) == 2
     captured = capsys.readouterr()

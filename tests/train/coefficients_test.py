@@ -5,11 +5,12 @@ import math
 import subprocess
 import sys
 
+import numpy as np
 from PIL import Image
 import pytest
 
 from tests.train.conftest import ROOT
-from train import coefficients
+from train import coefficients, figures
 
 
 def test_it_leaves_a_figure_and_the_coefficient_of_every_pixel(tmp_path, capsys, monkeypatch):
@@ -22,7 +23,7 @@ def test_it_leaves_a_figure_and_the_coefficient_of_every_pixel(tmp_path, capsys,
     assert coefficients.main(flags) == 0
     assert capsys.readouterr().out.split() == [str(out / "profiles.png"), str(out / "profiles.csv")]
     with Image.open(out / "profiles.png") as picture:
-        assert picture.width == 1200
+        assert picture.width == 800
     with (out / "profiles.csv").open() as file:
         rows = list(csv.DictReader(file))
     places = {(row["method"], int(row["dy"]), int(row["dx"])) for row in rows}
@@ -36,6 +37,17 @@ def test_it_leaves_a_figure_and_the_coefficient_of_every_pixel(tmp_path, capsys,
             assert abs(value - 0.2) < 4 * error
     at = {(row["method"], int(row["dy"]), int(row["dx"])): float(row["coefficient"]) for row in rows}
     assert at["cutmix", 0, 0] > at["cutmix", 0, 1] + 0.03 > at["cutmix", 0, 2] + 0.06
+
+
+@pytest.mark.parametrize("count", [1, 6, 7])
+def test_a_figure_has_a_map_for_each_method(count, tmp_path, monkeypatch):
+    """However many there are, and of whatever name."""
+    drawn = []
+    make = figures.figure
+    monkeypatch.setattr(figures, "figure", lambda *size: drawn.append(make(*size)) or drawn[-1])
+    estimates = {f"method {index}": np.full((2, 4, 4), 0.1 * index + 0.1) for index in range(count)}
+    coefficients.draw(estimates, "title", tmp_path / "profiles.png")
+    assert [axes.get_title() for axes in drawn[0].axes if axes.images] == list(estimates)
 
 
 @pytest.mark.parametrize(

@@ -167,6 +167,7 @@ def test_a_seed_draws_the_same_samples_for_all_methods():
     assert erm.mix == design.methods["erm"]
 
 
+@pytest.mark.slow
 def test_runs_that_have_ended_are_kept_and_a_further_method_costs_its_own(tmp_path, monkeypatch, capsys):
     design = tiny()
     results = compare.compare(design, tmp_path)
@@ -193,6 +194,7 @@ def test_runs_that_have_ended_are_kept_and_a_further_method_costs_its_own(tmp_pa
     assert [run for run in again["runs"] if run["method"] != "kmixup"] == results["runs"]
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_after_its_last_epoch_is_not_taken_for_ended(tmp_path):
     """Its metrics are written before its last checkpoint, which may be damaged since, too."""
     design = tiny()
@@ -209,6 +211,7 @@ def test_a_run_that_was_stopped_after_its_last_epoch_is_not_taken_for_ended(tmp_
     assert run_folder.finished(folder, run.config) is None
 
 
+@pytest.mark.slow
 def test_everything_is_written(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(cli, "load", lambda *_: tiny(alphas=(), rescalings=("outputs",), measures=("accuracy", "nll")))
     results = tmp_path / "results.json"

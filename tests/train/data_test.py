@@ -151,6 +151,7 @@ def test_padding_counts_every_sample_once():
 # --- tfds
 
 
+@pytest.mark.slow
 def test_the_real_builder_gives_fashion_mnist(fashion_mnist):
     dataset = load("fashion_mnist", data_dir=str(fashion_mnist))
     train, test = dataset.splits["train"], dataset.splits["test"]
@@ -160,6 +161,7 @@ def test_the_real_builder_gives_fashion_mnist(fashion_mnist):
     assert dataset.std == pytest.approx([0.3530], abs=1e-4)
 
 
+@pytest.mark.slow
 def test_prepared_files_that_are_broken_end_the_run_with_the_remedy(fashion_mnist, tmp_path, capsys):
     shutil.copytree(fashion_mnist / "fashion_mnist", tmp_path / "fashion_mnist")
     [records] = tmp_path.rglob("*test.array_record*")
@@ -171,6 +173,7 @@ def test_prepared_files_that_are_broken_end_the_run_with_the_remedy(fashion_mnis
     assert error.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_original_files_that_are_broken_are_refused(fashion_mnist, tmp_path, capsys):
     for path in pathlib.Path(os.environ["JAXMIX_FASHION_MNIST"]).iterdir():
         shutil.copyfile(path, tmp_path / path.name)

@@ -15,10 +15,24 @@ from sklearn import metrics
 
 from jaxmix.evaluation import attacks, calibration, corruptions
 from tests.train.conftest import ROOT, once, small_config
-from train import classifier, data, evaluate, evaluation_report, measures, models, others, predictor, sections, sources
+from train import (
+    classifier,
+    comparison,
+    data,
+    evaluate,
+    evaluation_report,
+    measures,
+    models,
+    others,
+    predictor,
+    sections,
+    sources,
+)
 from train import config as config_lib
 from train.errors import UsageError
 from train.evaluate import Options
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -70,14 +84,49 @@ def test_clean_numbers_are_those_of_training_and_of_scikit_learn(run_folder):
     probabilities /= probabilities.sum(1, keepdims=True)
     brier = metrics.brier_score_loss(test.labels, probabilities, scale_by_half=False)
     assert values["brier"] == pytest.approx(brier, abs=1e-5)
-    # The temperature of every second sample is the one that fits the others best.
-    logits = jnp.log(jnp.asarray(probabilities, jnp.float32))
-    temperatures = [float(calibration.fit_temperature(logits[h::2], jnp.asarray(test.labels[h::2]))) for h in (0, 1)]
-    scaled = probabilities ** (1 / np.resize(temperatures[::-1], len(test)))[:, None]
+    # The temperature of every fifth sample is the one that fits the others best.
+    logits, fold = jnp.log(jnp.asarray(probabilities, jnp.float32)), np.arange(len(test)) % 5
+    temperatures = [
+        float(calibration.fit_temperature(logits[fold != f], jnp.asarray(test.labels[fold != f]))) for f in range(5)
+    ]
+    scaled = probabilities ** (1 / np.resize(temperatures, len(test)))[:, None]
     scaled /= scaled.sum(1, keepdims=True)
-    assert abs(temperatures[0] - temperatures[1]) > 1e-3
+    assert np.ptp(temperatures) > 1e-3
     assert values["temperature"] == pytest.approx(np.mean(temperatures), rel=1e-3)
     assert values["nll_scaled"] == pytest.approx(metrics.log_loss(test.labels, scaled, labels=range(10)), abs=1e-4)
+
+
+class Given:
+    """A predictor whose logits are its samples."""
+
+    def map(self, function, inputs):
+        return inputs
+
+
+def test_a_temperature_that_is_not_determined_scales_nothing_and_is_said(run_folder, tmp_path, capsys):
+    """One sample of 20 is wrong: where it is held out, all others are right."""
+    logits = np.full((20, 3), -2.0, np.float32)
+    logits[np.arange(20), np.arange(20) % 3] = 2.0
+    right = sections.Samples(logits, np.arange(20) % 3)
+    wrong = right._replace(labels=np.where(np.arange(20) == 7, 0, right.labels))
+    for held_out, expected in ((None, np.nan), (right, np.nan), (wrong, 4 / np.log(2 * 19))):
+        section = sections.clean(Given(), wrong, held_out)
+        values = [section.values[key] for key in ("temperature", "nll_scaled", "ece_scaled")]
+        assert values[0] == pytest.approx(expected, rel=1e-4, nan_ok=True)
+        assert np.isnan(values).tolist() == [np.isnan(expected)] * 3
+        assert section.values["nll"] > 0
+        measured = {"calibration": section}
+        assert len(evaluation_report.warnings(measured)) == np.isnan(expected)
+    evaluation_report.write(tmp_path, run_folder, {"calibration": sections.clean(Given(), wrong, None)}, "the command")
+    assert (
+        json.loads((tmp_path / "report.json").read_text())["sections"]["calibration"]["values"]["nll_scaled"]["value"]
+        is None
+    )
+    assert "| NLL, scaled | not determined |" in (tmp_path / "report.md").read_text()
+    output = capsys.readouterr()
+    assert "no temperature is the best one for the held-out samples" in output.err
+    assert re.search(r"NLL, scaled +not determined", output.out)
+    assert comparison.counts([np.nan, 0.1, 0.2], "lower") == 0
 
 
 def test_a_validation_split_fits_the_temperature(run_folder):

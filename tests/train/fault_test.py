@@ -18,6 +18,8 @@ from tests.train.conftest import ROOT, final_state, free_port, once, rows, run, 
 from train import checkpoints, classifier, config, data, main, manifest, objectives, parallel, run_folder
 from train.errors import DivergedError, UsageError
 
+pytestmark = pytest.mark.slow
+
 LONG = (
     "--config.num_epochs=20",
     "--config.model.width=4",

@@ -10,6 +10,8 @@ import time
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = pathlib.Path(__file__).parents[2]
 SCRIPT = ROOT / "train" / "launch_tpu.sh"
 NAMED = ["--name=first", "--zone=us-west4-a"]

@@ -59,6 +59,7 @@ def test_maps_have_the_compute_s_dtype_and_all_else_is_float32(name, dtype):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["cnn", "vit"])
 def test_a_model_is_its_three_maps_and_bfloat16_agrees_roughly(name):
     images = jax.random.normal(jax.random.key(1), (3, 28, 28, 1))
@@ -82,6 +83,7 @@ def test_without_final_norm_feature_maps_may_be_negative():
         assert bool((maps < 0).any()) is not final_norm
 
 
+@pytest.mark.slow
 def test_the_vit_leaves_the_attention_of_its_class_token():
     model = build("vit", width=128)
     images = jax.random.normal(jax.random.key(1), (3, 28, 28, 1))
@@ -163,6 +165,7 @@ COMPILED = ("cifar10", "cifar100", "digits", "imagenet")  # each model once; of 
 CONFIGS = sorted(path.stem for path in cli.CONFIGS.glob("*.py") if "def get_config(" in path.read_text())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CONFIGS)
 def test_every_config_takes_a_step(name, mock_tfds):
     """On one device and a smaller batch; full models, but ResNet-50 on smaller images."""

@@ -14,6 +14,7 @@ from train import checkpoints, classifier, config, parallel, reporting, run_fold
 FLAGS = ("--config.num_epochs=3", "--config.model.width=4", "--config.mix.method=mixup")
 
 
+@pytest.mark.slow
 def test_a_run_stopped_between_a_row_and_its_checkpoint_has_each_row_once(tmp_path, monkeypatch):
     chosen = dataclasses.replace(small_config(method="erm"), checkpoint_steps=11)
     classifier.train_and_evaluate(chosen, tmp_path / "whole")
@@ -33,6 +34,7 @@ def test_a_run_stopped_between_a_row_and_its_checkpoint_has_each_row_once(tmp_pa
     assert rows(tmp_path / "broken") == rows(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_a_run_that_is_done_says_its_result_again(tmp_path, capsys):
     first = classifier.train_and_evaluate(small_config(method="erm"), tmp_path / "run")
     before = (tmp_path / "run" / "metrics.jsonl").read_text()
@@ -43,6 +45,7 @@ def test_a_run_that_is_done_says_its_result_again(tmp_path, capsys):
     assert capsys.readouterr().out.splitlines()[-5:] == table
 
 
+@pytest.mark.slow
 def test_processes_that_share_no_folder_all_end_with_a_message(tmp_path, programs):
     flags = [*FLAGS, f"--coordinator=localhost:{free_port()}", "--num_processes=2"]
     pair = [start(*flags, f"--process_id={i}", f"--workdir={tmp_path / str(i)}", cache=programs) for i in range(2)]
@@ -52,6 +55,7 @@ def test_processes_that_share_no_folder_all_end_with_a_message(tmp_path, program
     assert "stopped, as another process did" in errors[0]
 
 
+@pytest.mark.slow
 def test_a_run_killed_while_its_folder_was_opened_can_be_started(tmp_path):
     for name in ("environment.json", "config.partial"):
         (tmp_path / name).write_text("{}")

@@ -17,6 +17,8 @@ from tests.train.conftest import once
 from train import autoencoder, checkpoints, config, loop, main, objectives, parallel, predictor, steps, vae
 from train.objectives import Codec
 
+pytestmark = pytest.mark.slow
+
 SMALL = config.VaeConfig(
     vae=config.Autoencoder(latent_size=4, widths=(4, 8)), num_epochs=2, judge_epochs=1, checkpoint_steps=5
 )

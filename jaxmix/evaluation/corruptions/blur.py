@@ -5,9 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxmix.evaluation.corruptions import filters, levels
+from jaxmix.types import Keys
 
 
-def defocus_blur(images: levels.Images, rng: levels.Keys, *, severity: int) -> levels.Images:
+def defocus_blur(images: levels.Images, rng: Keys, *, severity: int) -> levels.Images:
     """Blurs by a disk with a smoothed rim, as a lens out of focus does.
 
     Args:
@@ -37,7 +38,7 @@ def defocus_blur(images: levels.Images, rng: levels.Keys, *, severity: int) -> l
     )
 
 
-def glass_blur(images: levels.Images, rng: levels.Keys, *, severity: int) -> levels.Images:
+def glass_blur(images: levels.Images, rng: Keys, *, severity: int) -> levels.Images:
     """Blurs, lets pixels copy a neighbour, and blurs again: frosted glass.
 
     A pixel takes the place of itself or of its neighbour above, to the left or between the two,
@@ -78,7 +79,7 @@ def glass_blur(images: levels.Images, rng: levels.Keys, *, severity: int) -> lev
     return levels.each(frosted, "glass_blur", images, rng, severity)
 
 
-def motion_blur(images: levels.Images, rng: levels.Keys, *, severity: int) -> levels.Images:
+def motion_blur(images: levels.Images, rng: Keys, *, severity: int) -> levels.Images:
     """Blurs along a ray within 45 degrees of the rows, as a moving camera does.
 
     Args:
@@ -106,7 +107,7 @@ def motion_blur(images: levels.Images, rng: levels.Keys, *, severity: int) -> le
     return levels.each(moved, "motion_blur", images, rng, severity)
 
 
-def zoom_blur(images: levels.Images, rng: levels.Keys, *, severity: int) -> levels.Images:
+def zoom_blur(images: levels.Images, rng: Keys, *, severity: int) -> levels.Images:
     """Averages the image and its enlargements by 1, 1.01, 1.02, ..., about its middle.
 
     Args:
@@ -139,7 +140,7 @@ def zoom_blur(images: levels.Images, rng: levels.Keys, *, severity: int) -> leve
     return levels.each(zoomed, "zoom_blur", images, rng, severity)
 
 
-def gaussian_blur(images: levels.Images, rng: levels.Keys, *, severity: int) -> levels.Images:
+def gaussian_blur(images: levels.Images, rng: Keys, *, severity: int) -> levels.Images:
     """Blurs by a Gaussian kernel, edge pixels repeated.
 
     Args:

@@ -5,13 +5,14 @@ import io
 import jax
 from jax import Array
 import jax.numpy as jnp
-from jaxtyping import Float, Key
+from jaxtyping import Float, PRNGKeyArray
 import numpy as np
 
 from jaxmix.evaluation.corruptions import filters, levels
+from jaxmix.types import Keys
 
 
-def contrast(images: levels.Images, rng: levels.Keys, *, severity: int) -> levels.Images:
+def contrast(images: levels.Images, rng: Keys, *, severity: int) -> levels.Images:
     """Draws the values towards the mean of their channel over the image.
 
     Args:
@@ -40,13 +41,12 @@ def contrast(images: levels.Images, rng: levels.Keys, *, severity: int) -> level
     return levels.each(flattened, "contrast", images, rng, severity)
 
 
-def _shaken(rows: filters.Map, columns: filters.Map, rng: Key[Array, ""], most: float) -> tuple[Array, Array]:
+def _shaken(rows: filters.Map, columns: filters.Map, rng: PRNGKeyArray, most: float) -> tuple[Array, Array]:
     """From where an image is read whose three corners of a square move by at most so much."""
     height, width = rows.shape
     half = max(min(height, width) // 3, 1)
     signs = jnp.array([[1.0, 1.0], [-1.0, 1.0], [-1.0, -1.0]], jnp.float32)  # (row, column): two edges of a square
-    corner = signs * half
-    corner += jnp.array([[height // 2, width // 2]], jnp.float32)
+    corner = half * signs + jnp.array([[height // 2, width // 2]], jnp.float32)
     moved = corner + most * (2 * levels.uniform(rng, 3, 2) - 1)
     edge, other = moved[0] - moved[1], moved[1] - moved[2]
     down, right = rows - moved[1, 0], columns - moved[1, 1]
@@ -57,7 +57,7 @@ def _shaken(rows: filters.Map, columns: filters.Map, rng: Key[Array, ""], most: 
     )
 
 
-def elastic_transform(images: levels.Images, rng: levels.Keys, *, severity: int) -> levels.Images:
+def elastic_transform(images: levels.Images, rng: Keys, *, severity: int) -> levels.Images:
     """Moves three points at random and the image with them, then every pixel by a smooth random field.
 
     The three points are corners of a square about the middle; the affine map that moves them so
@@ -96,7 +96,7 @@ def elastic_transform(images: levels.Images, rng: levels.Keys, *, severity: int)
     return levels.each(deformed, "elastic_transform", images, rng, severity)
 
 
-def pixelate(images: levels.Images, rng: levels.Keys, *, severity: int) -> levels.Images:
+def pixelate(images: levels.Images, rng: Keys, *, severity: int) -> levels.Images:
     """Shrinks the image and enlarges it again by Pillow's BOX filter.
 
     Args:
@@ -126,9 +126,7 @@ def pixelate(images: levels.Images, rng: levels.Keys, *, severity: int) -> level
     return levels.each(coarsened, "pixelate", images, rng, severity)
 
 
-def jpeg_compression(
-    images: Float[np.ndarray, "n h w c"], rng: levels.Keys, *, severity: int
-) -> Float[np.ndarray, "n h w c"]:
+def jpeg_compression(images: Float[np.ndarray, "n h w c"], rng: Keys, *, severity: int) -> Float[np.ndarray, "n h w c"]:
     """Rounds to 8 bits, and compresses by Pillow's JPEG: on the host, so not to be jitted.
 
     Args:
@@ -161,7 +159,7 @@ def jpeg_compression(
     return corrupted
 
 
-def saturate(images: levels.Images, rng: levels.Keys, *, severity: int) -> levels.Images:
+def saturate(images: levels.Images, rng: Keys, *, severity: int) -> levels.Images:
     """Maps the saturation of HSV linearly, and keeps hue and value.
 
     A gray pixel of a colour image has the hue of red, so severities 4 and 5 redden it; images of

@@ -8,7 +8,7 @@ import jax
 from jax import Array
 import jax.numpy as jnp
 from jax.scipy.ndimage import map_coordinates
-from jaxtyping import Float, Key
+from jaxtyping import Float, PRNGKeyArray
 import numpy as np
 
 Image = Float[Array, "h w c"]
@@ -187,7 +187,7 @@ def warp(image: Image, rows: Map, columns: Map, *, edge: str) -> Image:
     return jax.vmap(lambda channel: map_coordinates(channel, [rows, columns], 1, edge), -1, -1)(image)
 
 
-def fractal(rng: Key[Array, ""], *, size: int, decay: float) -> Float[Array, "size size"]:
+def fractal(rng: PRNGKeyArray, *, size: int, decay: float) -> Float[Array, "size size"]:
     """Draws a plasma fractal by the diamond-square algorithm on a torus.
 
     Args:

@@ -6,10 +6,12 @@ import math
 import jax
 from jax import Array
 import jax.numpy as jnp
-from jaxtyping import Float, Key
+from jaxtyping import Float, PRNGKeyArray
+
+from jaxmix import checks
+from jaxmix.types import Keys
 
 Images = Float[Array, "n h w c"]
-Keys = Key[Array, " n"]
 
 LEVELS: dict[str, tuple[tuple, ...]] = {
     "gaussian_noise": ((0.04,), (0.06,), (0.08,), (0.09,), (0.10,)),
@@ -60,15 +62,16 @@ def parameters(name: str, images, severity: int) -> tuple:
 def each(corrupt: Callable[..., Array], name: str, images: Array, rng: Keys, severity: int) -> Array:
     """Maps corrupt(image, key, *parameters) over the images in float32, and clips what it returns."""
     level = parameters(name, images, severity)
+    checks.key_per_sample(rng, len(images))
     corrupted = jax.vmap(lambda image, key: corrupt(image, key, *level))(images.astype(jnp.float32), rng)
     return jnp.clip(corrupted, 0, 1).astype(images.dtype)
 
 
-def normal(rng: Key[Array, ""], *shape: int) -> Array:
+def normal(rng: PRNGKeyArray, *shape: int) -> Array:
     """Draws flat: a draw along several axes takes XLA on a CPU 4 to 15 times as long to compile."""
     return jax.random.normal(rng, (math.prod(shape),), jnp.float32).reshape(shape)
 
 
-def uniform(rng: Key[Array, ""], *shape: int) -> Array:
+def uniform(rng: PRNGKeyArray, *shape: int) -> Array:
     """Draws from [0, 1), flat for the same reason."""
     return jax.random.uniform(rng, (math.prod(shape),), jnp.float32).reshape(shape)

@@ -4,9 +4,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxmix.evaluation.corruptions import levels
+from jaxmix.types import Keys
 
 
-def gaussian_noise(images: levels.Images, rng: levels.Keys, *, severity: int) -> levels.Images:
+def gaussian_noise(images: levels.Images, rng: Keys, *, severity: int) -> levels.Images:
     """Adds Gaussian noise of one standard deviation.
 
     Args:
@@ -35,7 +36,7 @@ def gaussian_noise(images: levels.Images, rng: levels.Keys, *, severity: int) ->
     )
 
 
-def shot_noise(images: levels.Images, rng: levels.Keys, *, severity: int) -> levels.Images:
+def shot_noise(images: levels.Images, rng: Keys, *, severity: int) -> levels.Images:
     """Counts photons: Poisson numbers whose mean is the image times a rate, over the rate.
 
     Args:
@@ -62,7 +63,7 @@ def shot_noise(images: levels.Images, rng: levels.Keys, *, severity: int) -> lev
     return levels.each(counted, "shot_noise", images, rng, severity)
 
 
-def impulse_noise(images: levels.Images, rng: levels.Keys, *, severity: int) -> levels.Images:
+def impulse_noise(images: levels.Images, rng: Keys, *, severity: int) -> levels.Images:
     """Sets a share of the values, each channel by itself, to 0 or 1 with equal chances.
 
     Args:
@@ -90,7 +91,7 @@ def impulse_noise(images: levels.Images, rng: levels.Keys, *, severity: int) -> 
     return levels.each(sprinkled, "impulse_noise", images, rng, severity)
 
 
-def speckle_noise(images: levels.Images, rng: levels.Keys, *, severity: int) -> levels.Images:
+def speckle_noise(images: levels.Images, rng: Keys, *, severity: int) -> levels.Images:
     """Multiplies by Gaussian noise about 1: the brighter, the noisier.
 
     Args:

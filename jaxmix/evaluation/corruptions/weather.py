@@ -5,9 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxmix.evaluation.corruptions import filters, levels
+from jaxmix.types import Keys
 
 
-def snow(images: levels.Images, rng: levels.Keys, *, severity: int) -> levels.Images:
+def snow(images: levels.Images, rng: Keys, *, severity: int) -> levels.Images:
     """Whitens the image, and lets flakes fall on it, which are blurred towards where they come from.
 
     Args:
@@ -44,7 +45,7 @@ def snow(images: levels.Images, rng: levels.Keys, *, severity: int) -> levels.Im
     return levels.each(snowed, "snow", images, rng, severity)
 
 
-def fog(images: levels.Images, rng: levels.Keys, *, severity: int) -> levels.Images:
+def fog(images: levels.Images, rng: Keys, *, severity: int) -> levels.Images:
     """Adds a plasma fractal, and scales the sum back to the range of the image.
 
     Args:
@@ -74,7 +75,7 @@ def fog(images: levels.Images, rng: levels.Keys, *, severity: int) -> levels.Ima
     return levels.each(fogged, "fog", images, rng, severity)
 
 
-def brightness(images: levels.Images, rng: levels.Keys, *, severity: int) -> levels.Images:
+def brightness(images: levels.Images, rng: Keys, *, severity: int) -> levels.Images:
     """Adds to the value of HSV, the largest of a pixel's channels, and keeps hue and saturation.
 
     Args:
