@@ -12,16 +12,18 @@ import pytest
 
 import jaxmix
 
-# Most of what tests do is compile, which takes a third of the time so; what they start inherits it. XLA ends at a flag
-# that it does not know, hence the version.
-FLAGS = "--xla_backend_optimization_level=0"
+# Most of what tests do is compile, which takes a third of the time so. XLA ends at a flag that it does not know, hence
+# the version, and reads them once: the runs that tests start compute for longer, and get flags of their own.
 RECENT = jax.__version_info__[:2] == (0, 10)
-if RECENT:
-    FLAGS += " --xla_cpu_use_fusion_emitters=false"
-os.environ["XLA_FLAGS"] = f"{FLAGS} {os.environ.get('XLA_FLAGS', '')}"
+FLAGS = os.environ.get("XLA_FLAGS", "")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_num_cpu_devices", 4)
+os.environ["XLA_FLAGS"] = f"{FLAGS} --xla_backend_optimization_level=0" + (
+    " --xla_cpu_use_fusion_emitters=false" if RECENT else ""
+)
+jax.devices()
+os.environ["XLA_FLAGS"] = f"{FLAGS} --xla_backend_optimization_level=1"
 
 _transport = functools.partial(jaxmix.pairings.transport, k=2, solver="exact")
 

@@ -95,11 +95,11 @@ def start(*arguments, devices=1, cache=None, under=()):
 
 def run(*arguments, devices=1, cache=None, timeout=300, under=()):
     """A whole run of train.main."""
-    process = start(*arguments, devices=devices, cache=cache, under=under)
-    try:
-        output, errors = process.communicate(timeout=timeout)
-    finally:
-        process.kill()
+    with start(*arguments, devices=devices, cache=cache, under=under) as process:
+        try:
+            output, errors = process.communicate(timeout=timeout)
+        finally:
+            process.kill()
     return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
 
 
@@ -123,11 +123,11 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def setup(dataset, objective, rng=0, augment="", **model):
+def setup(dataset, objective, rng=0, augment="", optimizer=None, **model):
     """A step's parts: a small model, its state, the training split."""
     split = dataset.splits["train"]
     built = models.build(config.Model(**({"width": 4} | model)), split.shape, dataset.num_classes)
-    optimizer = optax.adam(1e-2)
+    optimizer = optimizer or optax.adam(1e-2)
     state = steps.init(built, optimizer, jax.random.key(rng), jnp.zeros((1, *split.shape)))
     samples = steps.Samples(*split.resident, dataset.mean, dataset.std)
     step = functools.partial(

@@ -173,7 +173,7 @@ def test_a_run_that_diverges_says_so_even_in_its_last_step(tmp_path):
 @pytest.mark.slow
 def test_all_devices_hold_the_same_state_and_shard_map_gives_it_too(digits):
     objective = objectives.build(config.Mix(method="cutmix"), num_steps=1)
-    _, state, samples, step = setup(digits, objective)
+    _, state, samples, step = setup(digits, objective, optimizer=optax.sgd(1e-2))  # Adam makes steps of rounding errors
     rng = jax.random.key(5)
     mapped = parallel.train_step(step)
     devices = jax.local_devices()

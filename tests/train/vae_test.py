@@ -168,7 +168,7 @@ def test_k_mixup_in_latent_space_is_varmixup_with_transport():
         ("mix.vae={folder} data.image_size=64", "is of digits, image_size=224, and this run of digits, image_size=64"),
         ("mix.vae={folder} mix.interpolation=cubic", "unknown interpolation 'cubic': take one of linear, slerp"),
         ("mix.vae={folder} mix.real_fraction=2", "real_fraction must lie in"),
-        ("mix.vae={folder} mix.shared=true", "varmixup draws a ratio for each sample: leave mix.shared"),
+        ("mix.vae={folder} mix.shared=true", "mix.shared=True is of no use to mix.method=varmixup"),
         ("mix.vae={folder} mix.space=logits", "is for methods that mix inputs"),
         ("mix.vae={folder} mix.method=dense_multimix", "is for methods that mix inputs"),
     ],
