@@ -19,9 +19,9 @@ FLAGS = os.environ.get("XLA_FLAGS", "")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_num_cpu_devices", 4)
-os.environ["XLA_FLAGS"] = f"{FLAGS} --xla_backend_optimization_level=0" + (
-    " --xla_cpu_use_fusion_emitters=false" if RECENT else ""
-)
+QUICK_TO_COMPILE = f"{FLAGS} --xla_backend_optimization_level=0"
+QUICK_TO_COMPILE += " --xla_cpu_use_fusion_emitters=false" if RECENT else ""
+os.environ["XLA_FLAGS"] = QUICK_TO_COMPILE
 jax.devices()
 os.environ["XLA_FLAGS"] = f"{FLAGS} --xla_backend_optimization_level=1"
 

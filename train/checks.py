@@ -56,7 +56,7 @@ def check(config: Config, dataset: Dataset, *, devices: int, vae: objectives.Cod
         shape = (dataset.num_classes,)
     inputs = jax.ShapeDtypeStruct((per_device, *shape), jnp.float32)
     labels = jax.ShapeDtypeStruct((per_device, dataset.num_classes), jnp.float32)
-    for alpha in (mix.alpha_range or mix.alpha, mix.final_alpha or mix.alpha):
+    for alpha in {mix.alpha_range or mix.alpha, mix.final_alpha or mix.alpha}:
         mixing = functools.partial(_mix, mix, alpha, vae)
         fits(mixing, inputs, labels, jax.random.key(0), what="config.mix")
 

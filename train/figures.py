@@ -74,14 +74,21 @@ def draw_mixed(images: np.ndarray, labels: np.ndarray, title: str, path: pathlib
     count = min(len(images), 32)
     columns = min(count, 8)
     rows = -(-count // columns)
-    drawn = figure(1.3 * columns, 1.55 * rows + 0.4)
+    height, width = np.array(images.shape[1:3]) * 0.9 / max(images.shape[1:3])
+    pitch = height + 0.3
+    drawn = figure(1.3 * columns, 1.3 * pitch * rows + 0.4)
     drawn.suptitle(f"what the network sees first: {title}", fontsize=10)
-    for axes, image, label in zip(drawn.subplots(rows, columns, squeeze=False).flat, images, labels, strict=False):
-        axes.imshow(np.clip(image, 0, 1).squeeze(), cmap="gray", vmin=0, vmax=1)
+    axes = drawn.subplots()  # one for all of them: each would take as long to lay out as all this to draw
+    for place, (image, label) in enumerate(zip(images[:count], labels, strict=False)):
+        row, column = divmod(place, columns)
+        left, top = column + 0.5 - width / 2, pitch * row
+        extent = (left, left + width, top + height, top)
+        axes.imshow(np.clip(image, 0, 1).squeeze(), cmap="gray", vmin=0, vmax=1, extent=extent)
         largest = [c for c in np.argsort(-label)[:2] if label[c] >= 0.005]
-        axes.set_title("  ".join(f"{c}: {label[c]:.0%}" for c in largest), fontsize=7)
-    for axes in drawn.axes:
-        axes.set_axis_off()
+        caption = "  ".join(f"{c}: {label[c]:.0%}" for c in largest)
+        axes.text(column + 0.5, top - 0.05, caption, fontsize=7, ha="center", va="bottom")
+    axes.set(xlim=(0, columns), ylim=(pitch * rows - 0.1, -0.2))
+    axes.set_axis_off()
     buffer = io.BytesIO()
     drawn.savefig(buffer, dpi=100, format="png")
     path.write_bytes(buffer.getvalue())

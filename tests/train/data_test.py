@@ -164,11 +164,11 @@ def test_the_real_builder_gives_fashion_mnist(fashion_mnist):
 @pytest.mark.slow
 def test_prepared_files_that_are_broken_end_the_run_with_the_remedy(fashion_mnist, tmp_path, capsys):
     shutil.copytree(fashion_mnist / "fashion_mnist", tmp_path / "fashion_mnist")
-    [records] = tmp_path.rglob("*test.array_record*")
+    [records] = tmp_path.rglob("*train.array_record*")
     os.truncate(records, 100_000)
     assert main.main(["--config.data.name=fashion_mnist", f"--config.data.data_dir={tmp_path}"]) == 2
     error = capsys.readouterr().err
-    assert "cannot read the test split of fashion_mnist in" in error
+    assert "cannot read the train split of fashion_mnist in" in error
     assert "delete that folder, and prepare it again" in error
     assert error.count("\n") == 1
 

@@ -21,7 +21,7 @@ from train.errors import DivergedError, UsageError
 pytestmark = pytest.mark.slow
 
 LONG = (
-    "--config.num_epochs=20",
+    "--config.num_epochs=7",
     "--config.model.width=4",
     "--config.mix.method=mixup",
     "--config.mix.space=embeddings",
@@ -32,7 +32,7 @@ LONG = (
     "--config.optimizer.learning_rate=0.1",
     "--config.checkpoint_steps=6",
     "--config.data.num_validation=100",
-)  # 200 steps with batch statistics, a schedule and augmentation
+)  # 70 steps with batch statistics, a schedule and augmentation
 
 
 @pytest.fixture(scope="module")
@@ -64,23 +64,18 @@ def wait_for(process, what, seconds=120):
     return process.poll() is None
 
 
-def same(one, other):
-    jax.tree.map(np.testing.assert_array_equal, final_state(one, 200), final_state(other, 200))
-    assert rows(one) == rows(other)
-
-
 # --- signals and kills
 
 
-def test_a_run_that_is_killed_five_times_and_stopped_twice_ends_bit_for_bit(unbroken, tmp_path, programs):
-    """SIGKILL at random steps and during saves; SIGTERM and SIGINT in the middle of an epoch."""
+def test_a_run_that_is_killed_and_stopped_ends_bit_for_bit(unbroken, tmp_path, programs):
+    """SIGKILL at a random step and during a save; SIGTERM and SIGINT in the middle of an epoch."""
     folder = tmp_path / "broken"
     flags = (*LONG, f"--workdir={folder}")
-    for seed in range(5):
+    for seed, during_a_save in enumerate((False, True)):
         rng, before = random.Random(seed), max(steps(folder), default=0)
         process = start(*flags, devices=2, cache=programs)
-        assert wait_for(process, reaches(folder, before + 10))
-        if seed % 2:
+        assert wait_for(process, reaches(folder, before + 6))
+        if during_a_save:
             assert wait_for(process, lambda: any(folder.glob("checkpoints/saving-*")))
         time.sleep(rng.uniform(0, 0.05))
         process.kill()
@@ -88,17 +83,18 @@ def test_a_run_that_is_killed_five_times_and_stopped_twice_ends_bit_for_bit(unbr
     for number, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
         before = max(steps(folder))
         process = start(*flags, devices=2, cache=programs)
-        assert wait_for(process, reaches(folder, before + 10))
+        assert wait_for(process, reaches(folder, before + 6))
         time.sleep(0.02)
         process.send_signal(number)
         output, errors = process.communicate(timeout=60)
         assert process.returncode == code, errors
-        assert f"stopped at step {max(steps(folder))} of 200, saved" in errors
-        assert f"going on at step {before} of 200" in output
+        assert f"stopped at step {max(steps(folder))} of 70, saved" in errors
+        assert f"going on at step {before} of 70" in output
     result = run(*flags, devices=2, cache=programs)
     assert result.returncode == 0, result.stderr
     assert not any(folder.glob("checkpoints/[!0-9]*"))
-    same(folder, unbroken)
+    jax.tree.map(np.testing.assert_array_equal, final_state(folder, 70), final_state(unbroken, 70))
+    assert rows(folder) == rows(unbroken)
 
 
 def test_a_second_signal_ends_at_once():
@@ -122,23 +118,22 @@ with stopping.requested() as signal:
 
 
 def test_more_devices_may_go_on_with_a_run(unbroken, tmp_path, programs):
-    """From one to two to four; what order and augmentation are does not depend on them, as loop_test shows."""
+    """From one to four; what order and augmentation are does not depend on them, as loop_test shows."""
     flags = (*LONG, f"--workdir={tmp_path}")
-    for devices, step in ((1, 30), (2, 90)):
-        process = start(*flags, devices=devices, cache=programs)
-        assert wait_for(process, reaches(tmp_path, step))
-        process.kill()
-        process.communicate()
+    process = start(*flags, devices=1, cache=programs)
+    assert wait_for(process, reaches(tmp_path, 30))
+    process.kill()
+    process.communicate()
     result = run(*flags, devices=4, cache=programs)
     assert result.returncode == 0, result.stderr
-    assert "this run was on 2 x cpu" in result.stdout
+    assert "this run was on 1 x cpu" in result.stdout
     assert rows(tmp_path)[-1]["test_accuracy"] > rows(unbroken)[-1]["test_accuracy"] - 0.15
 
 
 def test_processes_end_together_and_go_on_together(tmp_path, programs):
     """Two processes of two devices, one killed, one asked to stop, end near one process of four."""
     alone, together = tmp_path / "alone", tmp_path / "together"
-    flags = [*LONG, "--config.num_epochs=6"]
+    flags = [*LONG, "--config.num_epochs=4"]
     assert run(*flags, f"--workdir={alone}", devices=4, cache=programs).returncode == 0
 
     def pair():
@@ -146,18 +141,18 @@ def test_processes_end_together_and_go_on_together(tmp_path, programs):
         return [start(*where, f"--process_id={i}", devices=2, cache=programs) for i in range(2)]
 
     first, second = pair()
-    assert wait_for(first, reaches(together, 12))
+    assert wait_for(first, reaches(together, 6))
     second.kill()
     second.communicate()
     _, errors = first.communicate(timeout=60)
     assert first.returncode not in (0, None), errors
 
     first, second = pair()
-    assert wait_for(first, reaches(together, 24))
+    assert wait_for(first, reaches(together, 12))
     second.send_signal(signal.SIGTERM)
     outputs = [process.communicate(timeout=60) for process in (first, second)]
     assert [first.returncode, second.returncode] == [143, 143], outputs
-    assert f"stopped at step {max(steps(together))} of 60" in outputs[0][1]
+    assert f"stopped at step {max(steps(together))} of 40" in outputs[0][1]
 
     processes = pair()
     outputs = [process.communicate(timeout=200) for process in processes]
@@ -165,8 +160,8 @@ def test_processes_end_together_and_go_on_together(tmp_path, programs):
     assert "going on at step" in outputs[0][0]
     assert "test accuracy" in outputs[0][0]
     assert "test accuracy" not in outputs[1][0]
-    assert [row["step"] for row in rows(together)] == [10, 20, 30, 40, 50, 60]
-    one, other = final_state(together, 60), final_state(alone, 60)
+    assert [row["step"] for row in rows(together)] == [10, 20, 30, 40]
+    one, other = final_state(together, 40), final_state(alone, 40)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-3), one, other)
     assert rows(together)[-1]["test_nll"] == pytest.approx(rows(alone)[-1]["test_nll"], rel=1e-3)
 
@@ -178,12 +173,12 @@ def test_a_full_disk_ends_the_run_and_costs_nothing_that_was_written(stopped, tm
     """No file may grow over 20 kB, which the state does, and the rest does not."""
 
     shutil.copytree(stopped / "run", tmp_path / "run")
-    flags = (*SHORT, f"--workdir={tmp_path / 'run'}")
+    flags = [*SHORT, f"--workdir={tmp_path / 'run'}"]
     result = run(*flags, devices=4, cache=programs, under=("prlimit", "--fsize=20000"))
     assert result.returncode == 5, result.stderr
     assert "the checkpoint of step 20 cannot be written" in result.stderr
     assert "goes on from step 15" in result.stderr
-    assert run(*flags, devices=4, cache=programs).returncode == 0
+    assert main.main(flags) == 0
     jax.tree.map(np.testing.assert_array_equal, final_state(tmp_path / "run", 22), final_state(stopped / "whole", 22))
 
 
