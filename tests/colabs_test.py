@@ -15,7 +15,6 @@ import pytest
 import jaxmix
 import jaxmix.evaluation
 import jaxmix.vae
-from tests.conftest import QUICK_TO_COMPILE
 from train.figures import figure
 
 FOLDER = pathlib.Path(__file__).parents[1] / "colabs"
@@ -39,7 +38,6 @@ def test_there_is_a_quickstart_and_one_for_each_paper():
 @pytest.mark.parametrize("name", NAMES)
 def test_a_notebook_runs_and_every_figure_shows_something(name, monkeypatch, programs):
     monkeypatch.setenv("JAXMIX_FAST", "1")
-    monkeypatch.setenv("XLA_FLAGS", QUICK_TO_COMPILE)
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(programs))
     monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     result = nb_run.NotebookRun(FOLDER / f"{name}.ipynb", default_timeout=300).execute()

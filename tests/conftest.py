@@ -13,17 +13,13 @@ import pytest
 import jaxmix
 
 # Most of what tests do is compile, which takes a third of the time so. XLA ends at a flag that it does not know, hence
-# the version, and reads them once: the runs that tests start compute for longer, and get flags of their own.
+# the version; the runs that tests start inherit them.
 RECENT = jax.__version_info__[:2] == (0, 10)
-FLAGS = os.environ.get("XLA_FLAGS", "")
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0"
+os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false" if RECENT else ""
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_num_cpu_devices", 4)
-QUICK_TO_COMPILE = f"{FLAGS} --xla_backend_optimization_level=0"
-QUICK_TO_COMPILE += " --xla_cpu_use_fusion_emitters=false" if RECENT else ""
-os.environ["XLA_FLAGS"] = QUICK_TO_COMPILE
-jax.devices()
-os.environ["XLA_FLAGS"] = f"{FLAGS} --xla_backend_optimization_level=1"
 
 _transport = functools.partial(jaxmix.pairings.transport, k=2, solver="exact")
 

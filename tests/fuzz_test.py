@@ -119,7 +119,7 @@ def valid(name, shape, dtype, labels, alpha, k):
     )
 
 
-@settings(max_examples=600, deadline=None, derandomize=True, database=None)
+@settings(max_examples=300, deadline=None, derandomize=True, database=None)
 @given(
     name=st.sampled_from(FUZZED),
     shape=st.lists(st.integers(0, 6), max_size=4).map(tuple),

@@ -76,28 +76,22 @@ def small_config(**mix):
     return config.Config(model=config.Model(width=4), mix=config.Mix(**mix), num_epochs=2)
 
 
-def start(*arguments, devices=1, cache=None, under=()):
+def start(*arguments, devices=1, cache=None, under=(), flags=""):
     """A run of train.main in a process of its own, under another command; cache is a folder of compiled programs."""
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices} {flags}"
     caching = {"JAX_COMPILATION_CACHE_DIR": str(cache), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
-    environment = (
-        os.environ
-        | (caching if cache else {})
-        | {
-            "JAX_PLATFORMS": "cpu",
-            "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}",
-        }
-    )
+    environment = os.environ | (caching if cache else {}) | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
     command = [*under, sys.executable, "-m", "train.main", *arguments]
     return subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
 
 
-def run(*arguments, devices=1, cache=None, timeout=300, under=()):
-    """A whole run of train.main."""
-    with start(*arguments, devices=devices, cache=cache, under=under) as process:
+def run(*arguments, **options):
+    """A whole run of train.main, with the options of start."""
+    with start(*arguments, **options) as process:
         try:
-            output, errors = process.communicate(timeout=timeout)
+            output, errors = process.communicate(timeout=300)
         finally:
             process.kill()
     return subprocess.CompletedProcess(process.args, process.returncode, output, errors)

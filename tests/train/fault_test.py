@@ -130,29 +130,26 @@ def test_more_devices_may_go_on_with_a_run(unbroken, tmp_path, programs):
     assert rows(tmp_path)[-1]["test_accuracy"] > rows(unbroken)[-1]["test_accuracy"] - 0.15
 
 
-def test_processes_end_together_and_go_on_together(tmp_path, programs):
-    """Two processes of two devices, one killed, one asked to stop, end near one process of four."""
-    alone, together = tmp_path / "alone", tmp_path / "together"
-    flags = [*LONG, "--config.num_epochs=4"]
-    assert run(*flags, f"--workdir={alone}", devices=4, cache=programs).returncode == 0
+def test_processes_end_together_and_go_on_together(unbroken, tmp_path, programs):
+    """Two processes of a device each, one killed, one asked to stop, end near one process of two."""
 
     def pair():
-        where = [*flags, f"--workdir={together}", f"--coordinator=localhost:{free_port()}", "--num_processes=2"]
-        return [start(*where, f"--process_id={i}", devices=2, cache=programs) for i in range(2)]
+        where = [*LONG, f"--workdir={tmp_path}", f"--coordinator=localhost:{free_port()}", "--num_processes=2"]
+        return [start(*where, f"--process_id={i}", cache=programs) for i in range(2)]
 
     first, second = pair()
-    assert wait_for(first, reaches(together, 6))
+    assert wait_for(first, reaches(tmp_path, 6))
     second.kill()
     second.communicate()
     _, errors = first.communicate(timeout=60)
     assert first.returncode not in (0, None), errors
 
     first, second = pair()
-    assert wait_for(first, reaches(together, 12))
+    assert wait_for(first, reaches(tmp_path, 18))
     second.send_signal(signal.SIGTERM)
     outputs = [process.communicate(timeout=60) for process in (first, second)]
     assert [first.returncode, second.returncode] == [143, 143], outputs
-    assert f"stopped at step {max(steps(together))} of 40" in outputs[0][1]
+    assert f"stopped at step {max(steps(tmp_path))} of 70" in outputs[0][1]
 
     processes = pair()
     outputs = [process.communicate(timeout=200) for process in processes]
@@ -160,10 +157,10 @@ def test_processes_end_together_and_go_on_together(tmp_path, programs):
     assert "going on at step" in outputs[0][0]
     assert "test accuracy" in outputs[0][0]
     assert "test accuracy" not in outputs[1][0]
-    assert [row["step"] for row in rows(together)] == [10, 20, 30, 40]
-    one, other = final_state(together, 40), final_state(alone, 40)
+    assert [row["step"] for row in rows(tmp_path)] == [10, 20, 30, 40, 50, 60, 70]
+    one, other = final_state(tmp_path, 70), final_state(unbroken, 70)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-3), one, other)
-    assert rows(together)[-1]["test_nll"] == pytest.approx(rows(alone)[-1]["test_nll"], rel=1e-3)
+    assert rows(tmp_path)[-1]["test_nll"] == pytest.approx(rows(unbroken)[-1]["test_nll"], rel=1e-3)
 
 
 # --- disks
@@ -274,15 +271,22 @@ FAULTS = (
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_broken_checkpoint_is_set_aside_and_the_one_before_taken(fault, faulty, stopped, capsys):
+def test_a_broken_checkpoint_is_set_aside_and_the_one_before_taken(fault, faulty, capsys):
     fault(faulty / "checkpoints" / "15")
     step, name = (15, "99") if fault is add_a_stray_folder else (10, "15")
+    assert checkpoints.Checkpoints(faulty / "checkpoints", writes=True).step == step
+    [line] = capsys.readouterr().out.splitlines()
+    assert line.startswith("passing over")
+    assert f"checkpoints/{name}: " in line
+    assert (faulty / "checkpoints" / f"broken-{name}").is_dir()
+
+
+def test_a_run_whose_last_checkpoint_is_broken_ends_bit_for_bit(faulty, stopped, capsys):
+    flip_a_bit(faulty / "checkpoints" / "15")
     assert main.main([*SHORT, f"--workdir={faulty}"]) == 0
     output = capsys.readouterr().out
-    [line] = [line for line in output.splitlines() if line.startswith("passing over")]
-    assert f"checkpoints/{name}: " in line
-    assert f"going on at step {step} of 22" in output
-    assert (faulty / "checkpoints" / f"broken-{name}").is_dir()
+    assert output.count("passing over") == 1
+    assert "going on at step 10 of 22" in output
     jax.tree.map(np.testing.assert_array_equal, final_state(faulty, 22), final_state(stopped / "whole", 22))
     assert rows(faulty) == rows(stopped / "whole")
 
