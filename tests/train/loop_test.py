@@ -128,8 +128,6 @@ def test_tensorboard_events_say_what_metrics_jsonl_says(tmp_path):
         {"method": "cutmix", "probability": 0.9},
         {"method": "kmixup", "k": 4, "space": "embeddings"},
         {"method": "multimix", "space": "logits", "alpha_range": (0.5, 2.0), "clean_weight": 0.5},
-        {"method": "dense_multimix", "num_mixed": 200},
-        {"method": "approximate_mixup"},
     ],
 )
 def test_losses_fall(mix, tmp_path):
