@@ -27,9 +27,9 @@ def lead_leaf(batch: Batch) -> ArrayLike:
 
 
 def batch_shape(batch: Batch) -> tuple[int, Space]:
-    """Checks that a batch can be mixed, and returns its n and space."""
+    """Checks that a batch has samples of one number, and returns its n and space."""
     for path, leaf in jax.tree.leaves_with_path(batch):
-        mixable(f"batch{jax.tree_util.keystr(path)}", leaf)
+        _dtype(f"batch{jax.tree_util.keystr(path)}", leaf)
     lead = np.shape(lead_leaf(batch))
     if not lead:
         raise ValueError(
@@ -47,17 +47,36 @@ def batch_shape(batch: Batch) -> tuple[int, Space]:
     return n, space
 
 
-def mixable(name: str, leaf) -> None:
-    """Checks that a leaf of a batch holds what can be averaged: floats, or uint8 pixels."""
+def mixable(name: str, tree: Batch) -> None:
+    """Checks that the leaves of a batch hold what can be averaged: floats, or uint8 pixels."""
+    for path, leaf in jax.tree.leaves_with_path(tree):
+        dtype = _dtype(leaf_name := name + jax.tree_util.keystr(path), leaf)
+        if dtype == jnp.uint8 or jnp.issubdtype(dtype, jnp.floating):
+            continue
+        kind = "bool" if dtype == jnp.bool_ else "integer" if jnp.issubdtype(dtype, jnp.integer) else "other"
+        raise TypeError(
+            f"{leaf_name} has dtype {dtype}, whose values cannot be blended: {_BATCH_REMEDY[kind]}; "
+            "a mask of booleans, such as cutmix', takes it as it is"
+        )
+
+
+def measurable(lead: ArrayLike) -> None:
+    """Checks that a leaf of highest rank holds what distances are of: floats, or uint8 pixels."""
+    dtype = jnp.result_type(lead)
+    if dtype != jnp.uint8 and not jnp.issubdtype(dtype, jnp.floating):
+        raise TypeError(
+            f"the batch's leaf of highest rank has dtype {dtype}, between whose values there is no distance: "
+            "pass features, a function from the batch to what is to be measured"
+        )
+
+
+def _dtype(name: str, leaf):
+    """The dtype of what holds numbers."""
     try:
-        dtype = jnp.result_type(np.asarray(leaf) if isinstance(leaf, str | bytes) else leaf)  # "f" is not a dtype here
+        return jnp.result_type(np.asarray(leaf) if isinstance(leaf, str | bytes) else leaf)  # "f" is not a dtype here
     except TypeError:
         kind = getattr(leaf, "dtype", type(leaf).__name__)
         raise TypeError(f"{name} holds {kind}, which cannot be mixed: take it out of the batch") from None
-    if dtype == jnp.uint8 or jnp.issubdtype(dtype, jnp.floating):
-        return
-    kind = "bool" if dtype == jnp.bool_ else "integer" if jnp.issubdtype(dtype, jnp.integer) else "other"
-    raise TypeError(f"{name} has dtype {dtype}, whose values cannot be mixed: {_BATCH_REMEDY[kind]}")
 
 
 def targets(labels: Labels, n: int) -> None:
@@ -132,7 +151,7 @@ def probability(name: str, value: Scalar) -> None:
 
 def _concrete(name: str, value: Scalar) -> float | None:
     """The value as a Python number, on which nothing is traced; None where it is traced itself."""
-    number = isinstance(value, float | int | np.number | np.ndarray | jax.Array) and not isinstance(value, bool)
+    number = isinstance(value, float | int | np.number | np.ndarray | jax.Array)
     if not number or np.shape(value) or jnp.result_type(value) == jnp.bool_:
         raise TypeError(f"{name} must be a single number, got {value!r}")
     return None if isinstance(value, jax.core.Tracer) else float(value)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import jax
 from jax import Array
 import jax.numpy as jnp
-from jaxtyping import Float, Int, PRNGKeyArray, PyTree
+from jaxtyping import Bool, Float, Int, PRNGKeyArray, PyTree
 
 from jaxmix import checks, dtypes, layout
 from jaxmix.types import Batch, Labels, MaskFn, PairingFn, RatioFn
@@ -20,12 +20,12 @@ class Mix(NamedTuple):
 
     Attributes:
       partner: index of every sample's partner, [n].
-      weight: the sample's own share, in float32; the partner's is 1 - weight. [n] where it
-        holds for the whole sample, else [n, *space].
+      weight: the sample's own share, in float32; the partner's is 1 - weight. Or booleans, true
+        where the sample stays. [n] where it holds for the whole sample, else [n, *space].
     """
 
     partner: Int[Array, " n"]
-    weight: Float[Array, "n *space"]
+    weight: Float[Array, "n *space"] | Bool[Array, "n *space"]
 
     @property
     def ratio(self) -> Float[Array, "*batches n"]:
@@ -46,11 +46,12 @@ def draw(
 
     Args:
       batch: samples [n, *space, channels], floats or uint8 pixels, or a pytree of arrays aligned
-        in n and space. With weights [n], one row per sample is all that is asked.
+        in n and space. With weights [n], one row per sample is all that is asked; with booleans
+        for weights, leaves may have any dtype.
       rng: a JAX key.
       pairing: who is mixed with whom, (batch, rng) -> partner [n].
       ratio: how much, (n, rng) -> shares of the sample itself, [n].
-      mask: where, (space, ratio, rng) -> weights [n] or [n, *space].
+      mask: where, (space, ratio, rng) -> weights [n] or [n, *space], floats or booleans.
       shared: draw ratio and mask once for the whole batch rather than once per sample.
 
     Returns:
@@ -59,7 +60,8 @@ def draw(
     Raises:
       ValueError: if the batch is empty or its leaves differ in n, or if a part returns a shape
         other than the above.
-      TypeError: if a leaf is neither float nor uint8, or partners are not integers.
+      TypeError: if a leaf is neither float nor uint8 and weights are not booleans, or partners
+        are not integers.
 
     Example:
       >>> images = jnp.ones((4, 8, 8, 3))
@@ -77,7 +79,10 @@ def draw(
     weight = _shaped("mask", mask(space, shares, mask_rng), (num_draws,), (num_draws, *space))
     if not jnp.issubdtype(partner.dtype, jnp.integer):
         raise TypeError(f"the pairing returned {partner.dtype}, where integer indices of partners were expected")
-    return Mix(partner, jnp.broadcast_to(weight.astype(jnp.float32), (n, *weight.shape[1:])))
+    if weight.dtype != jnp.bool_:
+        checks.mixable("batch", batch)
+        weight = weight.astype(jnp.float32)
+    return Mix(partner, jnp.broadcast_to(weight, (n, *weight.shape[1:])))
 
 
 def apply(mix: Mix, batch: Batch, labels: Labels = None) -> tuple[Batch, Labels]:
@@ -88,17 +93,19 @@ def apply(mix: Mix, batch: Batch, labels: Labels = None) -> tuple[Batch, Labels]
     Args:
       mix: what `draw` returned for this batch, or for one aligned with it.
       batch: an array [n, *space, ...] or a pytree of them; of any space, [n, ...], where the
-        weight is [n]. Floats, or uint8 pixels, which are mixed in float32 and rounded.
+        weight is [n]. Floats, or uint8 pixels, which are mixed in float32 and rounded; of any
+        dtype where weights are booleans, which select.
       labels: float targets [n, ...], a pytree of them, or None.
 
     Returns:
       The mixed batch and labels, shaped and typed like the inputs. What is not finite in a
-      partner is so in the mix, also where its weight is 0.
+      partner is so in the mix, also where its weight is 0; not where it is False.
 
     Raises:
       ValueError: if a leaf does not start with the shape of what it is weighted by, or the
         mix has not one partner per weight.
-      TypeError: if a leaf of the batch is neither float nor uint8, or labels are not float.
+      TypeError: if a leaf of the batch is neither float nor uint8 and weights are not booleans,
+        or labels are not float.
 
     Example:
       >>> mix = jaxmix.Mix(partner=jnp.array([1, 0]), weight=jnp.array([0.75, 1.0]))
@@ -114,18 +121,20 @@ def apply(mix: Mix, batch: Batch, labels: Labels = None) -> tuple[Batch, Labels]
         raise ValueError(
             f"the mix has weights {mix.weight.shape}: mixing needs at least one sample, and one place in it"
         )
+    hard = mix.weight.dtype == jnp.bool_
+    if not hard:
+        checks.mixable("batch", batch)
     for path, leaf in jax.tree.leaves_with_path(batch):
         name = "batch" + jax.tree_util.keystr(path)
-        checks.mixable(name, leaf)
         if jnp.shape(leaf)[: mix.weight.ndim] != mix.weight.shape:
             raise ValueError(
                 f"{name} has shape {jnp.shape(leaf)}, and does not start with {mix.weight.shape} as the weights do: "
                 "align the two, or mix it on its own"
             )
     checks.targets(labels, mix.partner.shape[0])
-    ratio = mix.ratio
+    ratio, join = mix.ratio, _select if hard else _blend
     return (
-        jax.tree.map(lambda leaf: _blend(jnp.asarray(leaf), mix.partner, mix.weight), batch),
+        jax.tree.map(lambda leaf: join(jnp.asarray(leaf), mix.partner, mix.weight), batch),
         jax.tree.map(lambda leaf: _blend(jnp.asarray(leaf), mix.partner, ratio), labels),
     )
 
@@ -191,17 +200,23 @@ def combine(weights: Float[Array, "n m"], x: PyTree) -> PyTree:
     if jnp.ndim(weights) != 2:
         raise ValueError(f"weights must be [n, m], one row per result, got shape {jnp.shape(weights)}")
     m = weights.shape[1]
+    checks.mixable("x", x)
     for path, leaf in jax.tree.leaves_with_path(x):
-        name = "x" + jax.tree_util.keystr(path)
-        checks.mixable(name, leaf)
         if jnp.shape(leaf)[:1] != (m,):
-            raise ValueError(f"{name} has shape {jnp.shape(leaf)}, but the weights are for {m} rows")
+            raise ValueError(
+                f"x{jax.tree_util.keystr(path)} has shape {jnp.shape(leaf)}, but the weights are for {m} rows"
+            )
 
     def weighted_sum(leaf):
         wide = dtypes.widened(layout.whole(leaf))
         return dtypes.narrowed(jnp.tensordot(weights.astype(wide.dtype), wide, 1, precision="highest"), leaf.dtype)
 
     return jax.tree.map(lambda leaf: weighted_sum(jnp.asarray(leaf)), x)
+
+
+def _select(x: Array, partner: Array, weight: Array) -> Array:
+    """x where weight is true, x[partner] elsewhere."""
+    return jnp.where(jnp.expand_dims(weight, range(weight.ndim, x.ndim)), x, layout.rows(x, partner))
 
 
 def _blend(x: Array, partner: Array, weight: Array) -> Array:

@@ -72,7 +72,7 @@ def multimix(
         if not 1 <= num_sources <= m:
             raise ValueError(f"num_sources must be from 1 to the {m} examples, got {num_sources}")
         m, chosen = num_sources, jax.random.permutation(source_rng, m)[:num_sources]
-        embeddings, labels = (layout.whole(jnp.asarray(array))[chosen] for array in (embeddings, labels))
+        embeddings, labels = (layout.rows(layout.whole(jnp.asarray(array)), chosen) for array in (embeddings, labels))
     return core.combine(ratios.dirichlet(num_mixed, m, share_rng, alpha=alpha), (embeddings, labels))
 
 

@@ -1,6 +1,7 @@
 """Where in the sample: (space, ratio, rng) -> the sample's own weight at every place.
 
-A mask returns weights [n], one for the whole sample, or [n, *space], in float32.
+A mask returns weights [n], one for the whole sample, or [n, *space], in float32; or, if it is
+hard, booleans that are true where the sample stays: these select, and so mix any dtype.
 """
 
 import functools
@@ -38,7 +39,7 @@ def uniform(space: Space, ratio: Float[Array, " n"], rng: PRNGKeyArray) -> Float
     return ratio
 
 
-def box(space: Space, ratio: Float[Array, " n"], rng: PRNGKeyArray) -> Float[Array, "n *space"]:
+def box(space: Space, ratio: Float[Array, " n"], rng: PRNGKeyArray) -> Bool[Array, "n *space"]:
     r"""Gives a box to the partner and the rest to the sample: CutMix' mask.
 
     The box has the side ratio :math:`(1 - \lambda)^{1/r}` along each of the r axes longer
@@ -53,20 +54,20 @@ def box(space: Space, ratio: Float[Array, " n"], rng: PRNGKeyArray) -> Float[Arr
       rng: a JAX key, for the centres.
 
     Returns:
-      Weights [n, *space]: 0 inside the box, 1 outside.
+      Booleans [n, *space]: False inside the box, True outside.
 
     Raises:
       ValueError: if no axis of space is longer than 1, or one has no length.
 
     Example:
       >>> masks.box((4,), jnp.array([0.5]), jax.random.key(2))
-      Array([[1., 1., 0., 0.]], dtype=float32)
+      Array([[ True,  True, False, False]], dtype=bool)
 
     References:
       Yun et al., `CutMix: Regularization Strategy to Train Strong Classifiers with
       Localizable Features <https://arxiv.org/abs/1905.04899>`_, 2019
     """
-    return jnp.where(_inside(_box_sides(space, 1 - ratio, rng)), jnp.float32(0), jnp.float32(1))
+    return ~_inside(_box_sides(space, 1 - ratio, rng))
 
 
 def framed_box(

@@ -107,6 +107,7 @@ def transport(
     Raises:
       ValueError: if k does not divide n, if k >= 2 leaves fewer than two groups, if a name
         is unknown, or if the features are not [n, ...].
+      TypeError: if the leaf that is measured holds classes, or other integers.
 
     Example:
       >>> points = jnp.array([[0.0], [10.0], [1.0], [11.0]])
@@ -127,8 +128,10 @@ def transport(
     if k == 1:
         return permutation(batch, rng)
     anchors, candidates = grouping(n // k, k, rng)
-    points = layout.whole(_points(batch, features))
-    columns = solve(distance(squared_distances(points[anchors], points[candidates])))
+    measured = layout.whole(_measured(batch, features))
+    by_groups, by_products = _distances_of_groups, _distances_of_all if layout.multiplies(measured, n) else None
+    squared = jax.lax.platform_dependent(measured, anchors, candidates, tpu=by_products or by_groups, default=by_groups)
+    columns = solve(distance(squared))
     partners = jnp.take_along_axis(candidates, columns, axis=1)
     return jnp.zeros(n, jnp.int32).at[anchors.ravel()].set(partners.ravel(), unique_indices=True)
 
@@ -150,13 +153,15 @@ def displacement(batch: Batch, partner: Int[Array, " n"], *, features: FeatureFn
     Raises:
       ValueError: if the batch is empty or its leaves differ in n, or if the features
         are not [n, ...].
+      TypeError: if the leaf that is measured holds classes, or other integers.
 
     Example:
       >>> pairings.displacement(jnp.array([[0.0], [2.0]]), jnp.array([1, 0]))
       Array(4., dtype=float32)
     """
-    points = _points(batch, features)
-    return jnp.mean(jnp.sum((points - layout.rows(points, partner)) ** 2, axis=1))
+    measured = _measured(batch, features)
+    squares = (measured - layout.rows(measured, partner)) ** 2
+    return jnp.mean(jnp.sum(squares.reshape(len(squares), -1), axis=1))
 
 
 def squared_distances(x: Float[Array, "g k d"], y: Float[Array, "g k d"]) -> Float[Array, "g k k"]:
@@ -185,13 +190,31 @@ def squared_distances(x: Float[Array, "g k d"], y: Float[Array, "g k d"]) -> Flo
     return jnp.maximum(squares - 2 * products, 0)
 
 
-def _points(batch: Batch, features: FeatureFn | None) -> Float[Array, "n d"]:
-    """What is measured of a batch, as one float32 row per sample."""
+def _measured(batch: Batch, features: FeatureFn | None) -> Float[Array, "n ..."]:
+    """What is measured of a batch, in float32."""
     n, _ = checks.batch_shape(batch)
     measured = jnp.asarray((features or checks.lead_leaf)(batch))
+    if not features:
+        checks.measurable(measured)
     if measured.shape[:1] != (n,):
         raise ValueError(f"features return shape {measured.shape} for {n} samples: make it [{n}, ...]")
-    return jax.lax.stop_gradient(measured).reshape(n, -1).astype(jnp.float32)
+    return jax.lax.stop_gradient(measured).astype(jnp.float32)
+
+
+def _distances_of_groups(measured: Array, anchors: Array, candidates: Array) -> Float[Array, "g k k"]:
+    """Squared distances of anchors from candidates, group by group."""
+    points = measured.reshape(len(measured), -1)
+    return squared_distances(points[anchors], points[candidates])
+
+
+def _distances_of_all(measured: Array, anchors: Array, candidates: Array) -> Float[Array, "g k k"]:
+    """The same out of the distances of all from all, in which no sample changes its place or its shape."""
+    centred = measured - jnp.mean(measured, axis=0, keepdims=True)
+    axes = tuple(range(1, measured.ndim))
+    products = jnp.tensordot(centred, centred, (axes, axes), precision="highest")
+    squares = jnp.sum(centred**2, axis=axes)
+    distances = jnp.maximum(squares[:, None] + squares[None, :] - 2 * products, 0)
+    return distances[anchors[:, :, None], candidates[:, None, :]]
 
 
 def _disjoint_groups(g: int, k: int, rng: PRNGKeyArray):

@@ -78,7 +78,7 @@ def cutmix(
     Args:
       batch: samples [n, *space, channels], floats or uint8 pixels, or a pytree of arrays aligned
         in n and space. Of any number of spatial axes, channels last: gray images end in
-        [..., None], segmentation masks are one-hot.
+        [..., None]. Any other dtype, too: class maps and padding masks are selected, not blended.
       labels: float targets [n, ...], a pytree of them, or None.
       rng: a JAX key.
       alpha: concentration of the ratio's Beta, > 0; not checked where it is traced.
@@ -91,7 +91,7 @@ def cutmix(
     Raises:
       ValueError: if alpha is not positive and finite, shapes do not match, or the batch has
         no spatial axis longer than 1.
-      TypeError: if labels are not float, or the batch neither float nor uint8.
+      TypeError: if labels are not float.
 
     Example:
       >>> images, labels = jnp.ones((4, 8, 8, 3)), jnp.eye(4)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from jax import Array
-from jaxtyping import Float, Int, Key, PRNGKeyArray, UInt32
+from jaxtyping import Bool, Float, Int, Key, PRNGKeyArray, UInt32
 import numpy as np
 
 Batch = Any
@@ -34,8 +34,8 @@ PairingFn = Callable[[Any, PRNGKeyArray], Int[Array, " n"]]
 RatioFn = Callable[[int, PRNGKeyArray], Float[Array, " n"]]
 """(n, rng) -> n shares of the sample itself, in [0, 1], float32."""
 
-MaskFn = Callable[[Space, Float[Array, " n"], PRNGKeyArray], Float[Array, "n *space"]]
-"""(space, ratio, rng) -> the sample's own weight at every place, in [0, 1], float32: [n] or [n, *space]."""
+MaskFn = Callable[[Space, Float[Array, " n"], PRNGKeyArray], Float[Array, "n *space"] | Bool[Array, "n *space"]]
+"""(space, ratio, rng) -> the sample's own weight at every place, [n] or [n, *space]: float32 in [0, 1], or bool."""
 
 AttentionFn = Callable[[Float[Array, "m r d"]], Float[Array, "m r"]]
 """features -> how much each position of an example counts, not negative."""

@@ -136,3 +136,12 @@ def test_combinators_compose():
     labels = jax.jit(policy)(images(64), one_hot(64), KEY)[1]
     np.testing.assert_allclose(labels.sum(1), 1, atol=1.2e-7)
     assert 0.2 < np.mean(np.diagonal(labels) == 1) < 0.85
+
+
+def test_who_is_mixed_and_how_have_keys_of_their_own():
+    def marks(batch, labels, rng):
+        return jnp.where(jax.random.bernoulli(rng, 0.5, (64, 1)), batch + 1, batch + 2), labels
+
+    for rng in jax.random.split(jax.random.key(0), 3):
+        marked, _ = jaxmix.sometimes(marks, probability=0.5)(jnp.zeros((64, 1)), None, rng)
+        assert set(np.unique(marked)) == {0, 1, 2}

@@ -82,6 +82,17 @@ def needs_space(name):
     return False
 
 
+@functools.cache
+def selects(name):
+    """Whether the mask of a method is of booleans, so that leaves may have any dtype."""
+    batch = {"image": jnp.ones((8, 6, 5, 1)), "map": jnp.ones((8, 6, 5), jnp.int32)}
+    try:
+        jax.eval_shape(METHODS[name], batch, jnp.eye(8), jax.random.key(0))
+    except TypeError as error:
+        return "cannot be blended" not in str(error)
+    return True
+
+
 def group_size(name, k):
     """How many samples a method matches with as many: k where that can be chosen."""
     chosen = options(METHODS[name])

@@ -156,6 +156,18 @@ def test_a_draw_applies_to_anything_aligned_with_the_batch():
         jaxmix.apply(mix, jnp.ones((8, 3)))
 
 
+def test_a_sample_s_own_booleans_are_one_for_the_whole_sample():
+    mix = jaxmix.draw(
+        images(), KEY, pairing=pairings.roll, ratio=ratios.beta, mask=lambda space, ratio, rng: ratio > 0.5
+    )
+    mixed, labels = jaxmix.apply(mix, jnp.arange(8), one_hot())
+    assert mix.weight.dtype == jnp.bool_
+    assert mix.ratio.dtype == jnp.float32
+    np.testing.assert_array_equal(mixed, np.where(mix.weight, np.arange(8), np.roll(np.arange(8), -1)))
+    np.testing.assert_array_equal(labels, one_hot()[mixed])
+    assert 0 < mix.weight.sum() < 8
+
+
 def test_a_permuted_batch_of_partners_may_repeat():
     """A user's pairing with replacement mixes, and differentiates, as the definition says."""
     partner = jnp.array([1, 1, 1])

@@ -47,7 +47,7 @@ FNS = {name: METHODS[name] for name in ("mixup", "kcutmix", "kmixup", "perturbed
     "multimix_of_some": lambda x, y, rng: jaxmix.multimix(flat(x), y, rng, num_mixed=5, num_sources=3),
     "dense_multimix": lambda x, y, rng: jaxmix.dense_multimix(maps(x), y, rng, num_mixed=5),
     "dense_multimix_loss": dense_loss,
-    "displacement": lambda x, y, rng: pairings.displacement(x, pairings.permutation(x, rng))[None],
+    "displacement": lambda x, y, rng: pairings.displacement(x[:, :2, :2], pairings.permutation(x, rng))[None],
 }
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import jaxmix
-from tests.conftest import HULLS, METHODS, group_size, needs_space, options
+from tests.conftest import HULLS, METHODS, group_size, needs_space, options, selects
 
 pytestmark = pytest.mark.slow
 
@@ -113,7 +113,7 @@ def valid(name, shape, dtype, labels, alpha, k):
         and 0 not in (n, *shape[1:-1])
         and not (needs_space(name) and max(shape[1:-1], default=0) < 2)
         and 1e-36 < alpha < 3e38
-        and dtype in ("float32", "bfloat16", "float16", "uint8")
+        and (dtype in ("float32", "bfloat16", "float16", "uint8") or (selects(name) and size == 1))
         and labels in ("one_hot", "none")
         and (size == 1 or (size > 1 and n % size == 0 and n >= 2 * size))
     )

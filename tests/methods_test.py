@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import jaxmix
-from tests.conftest import METHODS, function, group_size, images, needs_space, one_hot, options, taking
+from tests.conftest import METHODS, function, group_size, images, needs_space, one_hot, options, selects, taking
 
 KEY = jax.random.key(7)
 DTYPES = ["float32", "bfloat16", "float16", "uint8"]
@@ -224,9 +224,33 @@ def test_labels_that_are_not_float_are_refused(method, labels, remedy):
 
 
 @pytest.mark.parametrize(("dtype", "remedy"), [("int32", "one_hot"), ("bool", "one_hot"), ("complex64", "cast")])
-def test_batches_that_cannot_be_averaged_are_refused(method, dtype, remedy):
-    with pytest.raises(TypeError, match=rf"batch.*{dtype}.*{remedy}"):
-        method({"image": images(), "map": jnp.ones((8, 6, 5), dtype)}, one_hot(), KEY)
+@pytest.mark.parametrize("name", [name for name in METHODS if not selects(name)])
+def test_what_cannot_be_averaged_is_refused(name, dtype, remedy):
+    with pytest.raises(TypeError, match=rf"batch\['map'\] has dtype {dtype}.*{remedy}.*booleans, such as cutmix'"):
+        METHODS[name]({"image": images(), "map": jnp.ones((8, 6, 5), dtype)}, one_hot(), KEY)
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if selects(name)])
+def test_a_mask_of_booleans_mixes_any_dtype_exactly_and_nothing_that_was_not_chosen(name):
+    """Places say whose they are; samples that are NaN throughout show where they are chosen."""
+    probe = jnp.broadcast_to(jnp.eye(8)[:, None, None, :], (8, 6, 5, 8))
+    number = np.broadcast_to(np.arange(8)[:, None, None], (8, 6, 5))
+    odd = number % 2 == 1
+    batch = {
+        "probe": probe,
+        "classes": jnp.asarray(number - 1, jnp.int32),  # -1: to be ignored
+        "depth": jnp.asarray(1000 * number, jnp.int16),
+        "padding": jnp.asarray(odd),
+        "phase": jnp.asarray(number * 1j, jnp.complex64),
+        "holes": jnp.where(odd, jnp.nan, jnp.asarray(number, jnp.float32)),
+    }
+    mixed, labels = jitted(name)(batch, one_hot(), KEY)
+    whose = np.asarray(mixed["probe"]).argmax(3)
+    assert np.any(whose != number)
+    expected = jax.tree.map(lambda leaf: np.asarray(leaf)[whose, 0, 0], batch)
+    jax.tree.map(np.testing.assert_array_equal, mixed, expected)
+    np.testing.assert_allclose(labels, np.asarray(mixed["probe"]).mean((1, 2)), atol=1e-6)
+    chex.assert_trees_all_equal_dtypes(mixed, batch)
 
 
 @pytest.mark.parametrize(

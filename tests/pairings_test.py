@@ -243,3 +243,17 @@ def test_unknown_options_are_refused(option, names, monkeypatch):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     with pytest.raises(ValueError, match=f"unknown {option} 'greedy': take one of {names}"):
         jaxmix.kmixup(images(), one_hot(), KEY, k=4, **{option: "greedy"})
+
+
+@pytest.mark.parametrize("dtype", [jnp.int32, jnp.bool_])
+def test_between_classes_there_is_no_distance_unless_features_make_one(dtype):
+    classes = jnp.asarray(jnp.arange(8) % 2, dtype)[:, None]
+    message = rf"leaf of highest rank has dtype {jnp.dtype(dtype).name}.*pass features"
+    with pytest.raises(TypeError, match=message):
+        pairings.transport(classes, jax.random.key(0), k=4)
+    with pytest.raises(TypeError, match=message):
+        pairings.displacement(classes, jnp.arange(8))
+    partner = pairings.transport(
+        classes, jax.random.key(0), k=4, features=lambda batch: batch.astype(jnp.float32), solver="exact"
+    )
+    assert sorted(partner.tolist()) == [*range(8)]

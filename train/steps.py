@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxmix import MixFn
+from jaxmix import MixFn, layout
 from jaxmix.evaluation import calibration
 from train.augmentation import Augment
 from train.data import Batch
@@ -43,7 +43,8 @@ class Samples(NamedTuple):
         if self.inputs is None or self.labels is None:
             inputs, labels = jnp.asarray(batch.inputs), jnp.asarray(batch.labels)
         else:
-            inputs, labels = self.inputs[batch.indices], self.labels[batch.indices]
+            indices = jnp.asarray(batch.indices)
+            inputs, labels = layout.rows(jnp.asarray(self.inputs), indices), self.labels[indices]
         return pixels(inputs), labels
 
     def normalise(self, inputs: Array) -> Array:

@@ -68,6 +68,7 @@ def dataset_means(batches: Iterable[tuple[Batch, Labels]]) -> tuple[Batch, Label
     count, means = 0, None
     for batch, labels in batches:
         n, _ = checks.batch_shape(batch)
+        checks.mixable("batch", batch)
         checks.targets(labels, n)
         count += n
         here = jax.tree.map(lambda leaf: jnp.mean(dtypes.widened(jnp.asarray(leaf)), axis=0), (batch, labels))
