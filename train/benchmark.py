@@ -1,15 +1,21 @@
 """Times mixing against moving the memory and against code by hand, in one run on whatever devices JAX has.
 
 Usage: python -m train.benchmark [--only=TABLES] [--peers] [--rounds=N] [--workdir=FOLDER] [--results=FILE]
+       python -m train.benchmark --topology=v5e:2x2 [--workdir=FOLDER] [--results=FILE]
 
 Tables: methods (by batch, against a copy, against Mixup and CutMix by hand; compile time and
 memory), scratch (results written over the ones before), draws (random numbers), transport
 (k-mixup by k and solver), hull (MultiMix by number of points), steps (training steps against
 ERM), devices (processor time by number of devices of one CPU), and with --peers other libraries
 that are installed, on one core. Prints the tables; leaves results.json and benchmark.png.
+
+With --topology nothing is timed: methods, and training steps of ResNet-50, are compiled for a TPU
+that need not be there, and the tables say what XLA reckons that they move. It takes minutes.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+import functools
+import importlib.metadata
 import pathlib
 import shlex
 import sys
@@ -52,6 +58,7 @@ def main(argv: Sequence[str]) -> None:
     add = parser.add_argument
     add("--only", metavar="TABLES", help=f"some of {', '.join(TABLES)}, separated by commas (all of them)")
     add("--peers", action="store_true", help="time timm, torchvision, kornia and keras, too, where installed")
+    add("--topology", metavar="NAME", help="compile for this TPU instead, such as v5e:2x2; needs pip install libtpu")
     add("--rounds", metavar="N", type=int, default=50, help="how often each thing is timed (%(default)s)")
     add(
         "--workdir",
@@ -70,24 +77,34 @@ def main(argv: Sequence[str]) -> None:
     if flags.peers and not peers.installed():
         raise UsageError(f"--peers finds none of {', '.join(peers.PACKAGES)}: install those to compare with")
     names += [PEERS] * flags.peers
+    if flags.topology and (flags.only is not None or flags.peers):
+        raise UsageError("--topology compiles two tables of its own: leave --only and --peers")
     if not names:
         raise UsageError("--only= names no table, and --peers is not asked for: there is nothing to time")
 
     from train import benchmark_report, run_folder  # after --help and usage errors, which need no JAX
 
-    make, workdir = tables(), flags.workdir.expanduser()
+    if flags.topology:
+        from train import tpu_tables
+
+        make = tpu_tables.tables(tpu_tables.device(flags.topology))
+        names, versions = list(make), {"libtpu": importlib.metadata.version("libtpu")}
+    else:
+        make, versions = {name: functools.partial(table, flags.rounds) for name, table in tables().items()}, {}
+    workdir = flags.workdir.expanduser()
     results = (flags.results or workdir / "results.json").expanduser()
     for folder in (workdir, results.parent):
         folder.mkdir(parents=True, exist_ok=True)
     record: dict[str, Any] = {
         "command": shlex.join(["python", "-m", "train.benchmark", *argv]),
         "date": time.strftime("%Y-%m-%d"),
-        "environment": run_folder.environment(),
+        "environment": run_folder.environment() | versions,
         "rounds": flags.rounds,
+        "topology": flags.topology,
         "tables": {},
     }
     for name in names:
-        table = make[name](flags.rounds)
+        table = make[name]()
         record["tables"][name] = table._asdict()
         run_folder.write_json(results, record)
         print("\n".join([f"{table.title}.", "", *benchmark_report.markdown(table), ""]), flush=True)

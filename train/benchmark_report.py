@@ -33,6 +33,11 @@ def lines(record: Record, name: str) -> list[str]:
     if name != "caption":
         return markdown(Table(**record["tables"][name]))
     environment = record["environment"]
+    if record.get("topology"):
+        return [
+            f"What XLA reckons when it compiles for one TPU of {record['topology']}; nothing of this was timed. "
+            f"`{record['command']}`, libtpu {environment['libtpu']}, jax {environment['jax']}, {record['date']}."
+        ]
     return [
         f"Medians of {record['rounds']} rounds, in each of which everything of a table is timed once in an order drawn "
         "anew, and in brackets the quartiles; ratios are taken within a round, but for devices. "

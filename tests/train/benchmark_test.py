@@ -4,13 +4,25 @@ import json
 import os
 import pathlib
 import re
+import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from train import benchmark, benchmark_report, by_hand, cost, fields, mixing_tables, peers, readme, training_tables
+from train import (
+    benchmark,
+    benchmark_report,
+    by_hand,
+    cost,
+    fields,
+    mixing_tables,
+    peers,
+    readme,
+    tpu_tables,
+    training_tables,
+)
 from train.benchmark_report import Table
 from train.errors import UsageError
 
@@ -73,14 +85,31 @@ def test_the_program_leaves_a_record_and_a_figure(tmp_path, monkeypatch, capsys)
         (["--only=method"], "unknown table method: did you mean methods?"),
         (["--rounds=1"], "--rounds must be at least 2, got 1"),
         (["--only="], "there is nothing to time"),
+        (["--topology=v5e:2x2", "--only=draws"], "--topology compiles two tables of its own"),
+        (["--topology=v5e:2x2"], "--topology needs libtpu, which compiles for TPUs where none is: pip install libtpu"),
         (["--peers"], "--peers finds none of timm, torchvision, kornia, keras: install those"),
     ],
 )
 def test_mistakes_end_with_code_2_and_one_line(flags, message, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(peers, "installed", list)
+    monkeypatch.setitem(sys.modules, "libtpu", None)
     assert benchmark.main([*flags, f"--workdir={tmp_path}"]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert message in line
+
+
+@pytest.mark.slow
+def test_what_would_be_compiled_for_a_tpu_is_reckoned():
+    """For this CPU, of which XLA does not say how long it takes."""
+    [cpu, *_] = jax.devices()
+    methods = tpu_tables.methods(cpu, n=32, size=8, dtypes=("uint8",))
+    steps = tpu_tables.training_steps(cpu, n=32, size=8, model="cnn")
+    for table, base, names in ((methods, "copy", tpu_tables.METHODS), (steps, "erm", tpu_tables.MIXES)):
+        named = {row[-5]: row for row in table.rows}
+        assert list(named) == list(names)
+        assert named[base][-3] == 1
+        assert all(row[-3] > 0 for row in named.values())
+        assert {row[-2] for row in named.values()} == {""}
 
 
 def test_cells_are_read_at_a_glance():
