@@ -11,30 +11,23 @@ import jax.numpy as jnp
 from jax.sharding import SingleDeviceSharding
 import numpy as np
 
-import jaxmix
-from train import augmentation, data, models, objectives, optimizers, parallel, steps
+from train import (
+    augmentation,
+    data,
+    mixing_tables,
+    models,
+    objectives,
+    optimizers,
+    parallel,
+    steps,
+    training_tables,
+)
 from train.benchmark_report import Cell, Table
 from train.config import Mix, Model, Optimizer
 from train.errors import UsageError
 
-METHODS: dict[str, Callable[..., Any]] = {
-    "copy": lambda batch, labels, rng: (batch + 1, labels),  # a result of its own
-    "mixup": jaxmix.mixup,
-    "cutmix": jaxmix.cutmix,
-    "hmix": jaxmix.hmix,
-    "gmix": jaxmix.gmix,
-    "kmixup k=16, exact": functools.partial(jaxmix.kmixup, k=16, solver="exact"),
-    "kmixup k=16, sinkhorn": functools.partial(jaxmix.kmixup, k=16),
-}
-MIXES: dict[str, dict[str, Any]] = {
-    "erm": {"method": "erm"},
-    "mixup": {"method": "mixup"},
-    "cutmix": {"method": "cutmix"},
-    "hmix": {"method": "hmix"},
-    "gmix": {"method": "gmix"},
-    "kmixup k=16, exact": {"method": "kmixup", "k": 16, "solver": "exact"},
-    "kmixup k=16, sinkhorn": {"method": "kmixup", "k": 16},
-}
+METHODS = {name: method for name, method in mixing_tables.METHODS.items() if "by hand" not in name}
+MIXES = {name: mix for name, mix in training_tables.MIXES.items() if Mix(**mix).mixes_inputs or name == "erm"}
 DTYPES = ("bfloat16", "uint8", "float32")
 
 
