@@ -114,6 +114,7 @@ def test_what_is_not_finite_reaches_its_partner_and_nobody_else(name, as_on_tpus
     assert np.isnan(np.asarray(mixed)).sum() <= 2
 
 
+@pytest.mark.skipif(jax.__version_info__ < (0, 10), reason="before, the branches of all platforms are lowered")
 @pytest.mark.parametrize("name", [*METHODS, *HULLS])
 @pytest.mark.parametrize("dtype", ["float32", "uint8"])
 def test_no_gather_of_the_batch_is_lowered_for_tpus(name, dtype):
