@@ -51,7 +51,7 @@ def mixable(name: str, tree: Batch) -> None:
     """Checks that the leaves of a batch hold what can be averaged: floats, or uint8 pixels."""
     for path, leaf in jax.tree.leaves_with_path(tree):
         dtype = _dtype(leaf_name := name + jax.tree_util.keystr(path), leaf)
-        if dtype == jnp.uint8 or jnp.issubdtype(dtype, jnp.floating):
+        if _is_amount(dtype):
             continue
         kind = "bool" if dtype == jnp.bool_ else "integer" if jnp.issubdtype(dtype, jnp.integer) else "other"
         raise TypeError(
@@ -63,11 +63,16 @@ def mixable(name: str, tree: Batch) -> None:
 def measurable(lead: ArrayLike) -> None:
     """Checks that a leaf of highest rank holds what distances are of: floats, or uint8 pixels."""
     dtype = jnp.result_type(lead)
-    if dtype != jnp.uint8 and not jnp.issubdtype(dtype, jnp.floating):
+    if not _is_amount(dtype):
         raise TypeError(
             f"the batch's leaf of highest rank has dtype {dtype}, between whose values there is no distance: "
             "pass features, a function from the batch to what is to be measured"
         )
+
+
+def _is_amount(dtype) -> bool:
+    """Whether values between two others mean something: of floats, and of uint8, which are pixels."""
+    return dtype == jnp.uint8 or jnp.issubdtype(dtype, jnp.floating)
 
 
 def _dtype(name: str, leaf):

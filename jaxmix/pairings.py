@@ -129,8 +129,8 @@ def transport(
         return permutation(batch, rng)
     anchors, candidates = grouping(n // k, k, rng)
     measured = layout.whole(_measured(batch, features))
-    by_groups, by_products = _distances_of_groups, _distances_of_all if layout.multiplies(measured, n) else None
-    squared = jax.lax.platform_dependent(measured, anchors, candidates, tpu=by_products or by_groups, default=by_groups)
+    on_tpus = _distances_of_all if layout.multiplies(measured, n) else _distances_of_groups
+    squared = jax.lax.platform_dependent(measured, anchors, candidates, tpu=on_tpus, default=_distances_of_groups)
     columns = solve(distance(squared))
     partners = jnp.take_along_axis(candidates, columns, axis=1)
     return jnp.zeros(n, jnp.int32).at[anchors.ravel()].set(partners.ravel(), unique_indices=True)

@@ -1,4 +1,4 @@
-"""How rows are gathered: as on TPUs here, which no test has."""
+"""How rows are gathered: the way of TPUs, taken on CPUs."""
 
 import functools
 import re

@@ -59,7 +59,7 @@ def main(argv: Sequence[str]) -> None:
     add("--only", metavar="TABLES", help=f"some of {', '.join(TABLES)}, separated by commas (all of them)")
     add("--peers", action="store_true", help="time timm, torchvision, kornia and keras, too, where installed")
     add("--topology", metavar="NAME", help="compile for this TPU instead, such as v5e:2x2; needs pip install libtpu")
-    add("--rounds", metavar="N", type=int, default=50, help="how often each thing is timed (%(default)s)")
+    add("--rounds", metavar="N", type=int, help="how often each thing is timed (50)")
     add(
         "--workdir",
         metavar="FOLDER",
@@ -72,13 +72,14 @@ def main(argv: Sequence[str]) -> None:
     names = [name for name in flags.only.split(",") if name] if flags.only is not None else list(TABLES)
     for name in names:
         known("table", name, TABLES)
-    if flags.rounds < 2:
-        raise UsageError(f"--rounds must be at least 2, got {flags.rounds}")
+    rounds = 50 if flags.rounds is None else flags.rounds
+    if rounds < 2:
+        raise UsageError(f"--rounds must be at least 2, got {rounds}")
     if flags.peers and not peers.installed():
         raise UsageError(f"--peers finds none of {', '.join(peers.PACKAGES)}: install those to compare with")
     names += [PEERS] * flags.peers
-    if flags.topology and (flags.only is not None or flags.peers):
-        raise UsageError("--topology compiles two tables of its own: leave --only and --peers")
+    if flags.topology and (flags.only is not None or flags.peers or flags.rounds is not None):
+        raise UsageError("--topology compiles two tables, and times nothing: leave --only, --peers, --rounds")
     if not names:
         raise UsageError("--only= names no table, and --peers is not asked for: there is nothing to time")
 
@@ -90,7 +91,7 @@ def main(argv: Sequence[str]) -> None:
         make = tpu_tables.tables(tpu_tables.device(flags.topology))
         names, versions = list(make), {"libtpu": importlib.metadata.version("libtpu")}
     else:
-        make, versions = {name: functools.partial(table, flags.rounds) for name, table in tables().items()}, {}
+        make, versions = {name: functools.partial(table, rounds) for name, table in tables().items()}, {}
     workdir = flags.workdir.expanduser()
     results = (flags.results or workdir / "results.json").expanduser()
     for folder in (workdir, results.parent):
@@ -99,7 +100,7 @@ def main(argv: Sequence[str]) -> None:
         "command": shlex.join(["python", "-m", "train.benchmark", *argv]),
         "date": time.strftime("%Y-%m-%d"),
         "environment": run_folder.environment() | versions,
-        "rounds": flags.rounds,
+        "rounds": rounds,
         "topology": flags.topology,
         "tables": {},
     }
