@@ -156,6 +156,14 @@ def test_a_draw_applies_to_anything_aligned_with_the_batch():
         jaxmix.apply(mix, jnp.ones((8, 3)))
 
 
+def test_a_draw_of_weights_for_what_cannot_be_blended_is_refused():
+    parts = {"pairing": pairings.roll, "ratio": ratios.beta}
+    batch = {"image": images(), "map": jnp.ones((8, 6, 5), jnp.int32)}
+    assert jaxmix.draw(batch, KEY, mask=masks.box, **parts).weight.shape == (8, 6, 5)
+    with pytest.raises(TypeError, match=r"batch\['map'\] has dtype int32, whose values cannot be blended"):
+        jaxmix.draw(batch, KEY, mask=masks.uniform, **parts)
+
+
 def test_a_sample_s_own_booleans_are_one_for_the_whole_sample():
     mix = jaxmix.draw(
         images(), KEY, pairing=pairings.roll, ratio=ratios.beta, mask=lambda space, ratio, rng: ratio > 0.5
