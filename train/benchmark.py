@@ -100,7 +100,7 @@ def main(argv: Sequence[str]) -> None:
         "command": shlex.join(["python", "-m", "train.benchmark", *argv]),
         "date": time.strftime("%Y-%m-%d"),
         "environment": run_folder.environment() | versions,
-        "rounds": rounds,
+        "rounds": None if flags.topology else rounds,
         "topology": flags.topology,
         "tables": {},
     }
