@@ -4,12 +4,24 @@ Every method maps (batch, labels, rng) to a mixed batch and mixed labels. Bind
 hyperparameters with `functools.partial`; jit, vmap, pmap and grad as you please.
 """
 
-from jaxmix import assignment, attention, coefficients, embedding, latent, masks, pairings, ratios, regularization
+from jaxmix import (
+    assignment,
+    attention,
+    coefficients,
+    embedding,
+    latent,
+    masks,
+    pairings,
+    policies,
+    ratios,
+    regularization,
+)
 from jaxmix.combinators import in_latent_space, one_of, sometimes
 from jaxmix.core import Mix, apply, combine, draw, mix
 from jaxmix.embedding import dense_multimix, multimix
 from jaxmix.latent import varmixup
 from jaxmix.pairwise import cutmix, gmix, hmix, kmixup, mixup
+from jaxmix.policies import policy
 from jaxmix.types import AssignmentFn, AttentionFn, FeatureFn, MaskFn, MixFn, PairingFn, RatioFn
 
 __version__ = "0.1.0"
@@ -43,6 +55,8 @@ __all__ = [
     "multimix",
     "one_of",
     "pairings",
+    "policies",
+    "policy",
     "ratios",
     "regularization",
     "sometimes",

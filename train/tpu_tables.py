@@ -60,7 +60,9 @@ def device(topology: str) -> Any:
         return topologies.get_topology_desc(topology, platform="tpu").devices[0]
     except Exception as error:  # libtpu's own kinds
         line = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UsageError(f"--topology={topology}, which should be a name such as v5e:2x2: libtpu says: {line}") from None
+        raise UsageError(
+            f"--topology={topology}, which should be a name such as v5e:2x2: libtpu says: {line}"
+        ) from None
 
 
 def reckoned(function: Callable, *arguments: Any, on: Any) -> Reckoned:

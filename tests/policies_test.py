@@ -1,0 +1,163 @@
+"""Policies are read as they are written, and what is wrong in one is said in a line."""
+
+import functools
+import inspect
+import re
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import jaxmix
+from jaxmix import policies
+from tests import conftest
+
+X = jnp.arange(8 * 6 * 5, dtype=jnp.float32).reshape(8, 6, 5, 1)
+LABELS = jnp.eye(8)
+
+
+def test_everything_public_has_its_name():
+    for name in jaxmix.__all__:
+        fn = getattr(jaxmix, name)
+        if inspect.isfunction(fn) and [*inspect.signature(fn).parameters][1:3] == ["labels", "rng"]:
+            assert jaxmix.policy(name) is fn
+    for module, parts in (("masks", conftest.MASKS), ("pairings", conftest.PAIRINGS)):
+        for name in parts:
+            assert policies.NAMES[name] is getattr(getattr(jaxmix, module), name)
+
+
+def test_options_are_bound():
+    fn = jaxmix.policy("cutmix(alpha=0.5, pairing=transport(k=4, solver='exact'), shared=True)")
+    assert fn.func is jaxmix.cutmix
+    pairing = fn.keywords.pop("pairing")
+    assert fn.keywords == {"alpha": 0.5, "shared": True}
+    assert pairing.func is jaxmix.pairings.transport
+    assert pairing.keywords == {"k": 4, "solver": "exact"}
+    assert jaxmix.policy("multimix(num_mixed=9, alpha=[0.5, 2])").keywords == {"num_mixed": 9, "alpha": (0.5, 2)}
+    assert jaxmix.policy("mixup(pairing=roll(shift=-1))").keywords["pairing"].keywords == {"shift": -1}
+    assert jaxmix.policy("kmixup(features=None)").keywords == {"features": None}
+    solver = jaxmix.policy("kmixup(solver=sinkhorn(epsilon=0.1))").keywords["solver"]
+    assert solver.func is jaxmix.assignment.sinkhorn
+    attention = jaxmix.policy("dense_multimix(num_mixed=3, attention=uniform_attention)").keywords["attention"]
+    assert attention is jaxmix.attention.uniform_attention
+
+
+def test_combinators_are_called():
+    text = "sometimes(one_of(mixup(alpha=0.8), cutmix(), probabilities=(0.3, 0.7)), probability=0.5)"
+    by_hand = jaxmix.sometimes(
+        jaxmix.one_of(functools.partial(jaxmix.mixup, alpha=0.8), jaxmix.cutmix, probabilities=(0.3, 0.7)),
+        probability=0.5,
+    )
+    for seed in range(3):
+        found, expected = (fn(X, LABELS, jax.random.key(seed)) for fn in (jaxmix.policy(text), by_hand))
+        assert jax.tree.all(jax.tree.map(jnp.array_equal, found, expected))
+
+
+def test_a_method_may_be_put_together_of_parts():
+    fn = jaxmix.policy("mix(pairing=roll, ratio=beta(alpha=0.3), mask=framed_box(area_ratio=0.25))")
+    assert fn.func is jaxmix.mix
+    assert fn.keywords["pairing"] is jaxmix.pairings.roll
+    assert fn.keywords["mask"].keywords == {"area_ratio": 0.25}
+    fn(X, LABELS, jax.random.key(0))
+
+
+def test_alpha_follows_progress_and_every_value_shares_one_trace():
+    text = "mixup(alpha=linear(1.0, 0.2))"
+    assert jaxmix.policy(text, progress=0.25).keywords == {"alpha": pytest.approx(0.8)}
+    traces = []
+
+    @jax.jit
+    def mixed(progress):
+        traces.append(progress)
+        return jaxmix.policy(text, progress=progress)(X, LABELS, jax.random.key(1))
+
+    for progress in (0.25, 0.75):
+        alpha = jnp.float32(1 - 0.8 * progress)
+        expected = jax.jit(jaxmix.mixup)(X, LABELS, jax.random.key(1), alpha=alpha)[1]
+        assert jnp.allclose(mixed(jnp.float32(progress))[1], expected, atol=1e-5)
+    assert len(traces) == 1
+
+
+def test_functions_of_one_s_own(tmp_path, monkeypatch):
+    (tmp_path / "own_mixes.py").write_text(
+        """
+import jaxmix
+import jax.numpy as jnp
+
+def checkered(space, ratio, rng, *, cells):
+    return jnp.broadcast_to(ratio[:, None, None], (len(ratio), *space))
+
+def halves(batch, labels, rng, *, scale=1.0):
+    return batch * scale, labels
+
+def doubled(fn):
+    return lambda batch, labels, rng: fn(*fn(batch, labels, rng), rng)
+"""
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    fn = jaxmix.policy("mix(pairing=roll, ratio=beta, mask=own_mixes:checkered(cells=4))")
+    assert fn.keywords["mask"].keywords == {"cells": 4}
+    assert float(jaxmix.policy("own_mixes:halves(scale=0.5)")(X, LABELS, jax.random.key(0))[0].max()) == 119.5
+    assert jaxmix.policy("own_mixes:doubled(own_mixes:halves(scale=2))")(X, LABELS, None)[0].max() == 4 * 239
+    for wrong, words in (
+        ("own_mixes:halfs()", "own_mixes has no function halfs: did you mean halves?"),
+        ("own_mixes:halves(scales=2)", "own_mixes:halves has no option scales: did you mean scale?"),
+        ("mix(pairing=roll, ratio=beta, mask=own_mixes:checkered())", "own_mixes:checkered needs cells="),
+        ("own_mixis:halves", "own_mixis:halves: No module named 'own_mixis'"),
+    ):
+        with pytest.raises(ValueError, match=re.escape(words)):
+            jaxmix.policy(wrong)
+
+
+@pytest.mark.parametrize(
+    ("text", "normal"),
+    [
+        (" mixup ", "mixup"),
+        ('kmixup( solver = "exact",k=4,)', "kmixup(solver='exact', k=4)"),
+        ("multimix(num_mixed=10,\n alpha=[.5,2.])", "multimix(num_mixed=10, alpha=(0.5, 2.0))"),
+        ("cutmix(alpha = linear(1, -2))", "cutmix(alpha=linear(1, -2))"),
+    ],
+)
+def test_the_normal_form(text, normal):
+    assert policies.normal_form(text) == normal == policies.normal_form(normal)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("mixp", "jaxmix has no mixp: did you mean mixup?"),
+        ("frobnicate", "jaxmix has no frobnicate: write a function of your own as module:function"),
+        ("cutmix(alfa=1)", "cutmix has no option alfa: did you mean alpha?"),
+        ("cutmix(batch=1)", "cutmix has no option batch: take one of alpha, pairing, shared"),
+        ("cutmix(pairing=box)", "pairing of cutmix must be a pairing, a function of (batch, rng)"),
+        ("cutmix(pairing='transport')", "pairing of cutmix cannot be 'transport': it is no text"),
+        ("mixup(alpha='0.4')", "alpha of mixup cannot be '0.4': it is no text"),
+        ("kmixup(solver='exactly')", "solver of kmixup cannot be 'exactly': did you mean exact?"),
+        ("kmixup(cost='l1')", "cost of kmixup cannot be 'l1': take one of sqeuclidean, euclidean"),
+        ("box", "the policy must be a method, a function of (batch, labels, rng)"),
+        ("sometimes(box, probability=0.5)", "fn of sometimes must be a method"),
+        ("one_of(mixup, 3)", "fns of one_of must be a method"),
+        ("mixup(0.3)", "mixup takes options by name, such as mixup(alpha=...)"),
+        ("multimix()", "multimix needs num_mixed="),
+        ("varmixup()", "varmixup needs encode=, decode="),
+        ("sometimes(probability=0.5)", "the policy must be a method, a function of (batch, labels, rng)"),
+        ("sometimes(mixup)", "sometimes: missing a required argument: 'probability'"),
+        ("sometimes(mixup, probability=3)", "probability must lie in [0, 1], got 3"),
+        ("mixup(alpha=linear(1, 2))", "linear needs progress=, which says how far training is"),
+        ("mixup(alpha=linear('a', 2))", "linear takes two numbers, got 'a'"),
+        ("mixup(alpha=1 + 1)", "1 + 1 is no name, call, number, string or tuple"),
+        ("mixup(alpha=b'x')", "b'x' is no name, call, number, string or tuple"),
+        ("mixup(**{})", "{} is no name, call, number, string or tuple"),
+        ("__import__('os').system('ls')", "__import__('os') is no name of a module"),
+        ("mixup()()", "mixup() is no name of a function"),
+        ("lambda: 1", "is no name, call, number, string or tuple"),
+        ("mixup(", "'(' was never closed: write it as cutmix(alpha=0.5)"),
+        ("", "invalid syntax: write it as cutmix(alpha=0.5)"),
+    ],
+)
+def test_what_is_wrong_is_said_in_a_line(text, words):
+    with pytest.raises(ValueError, match=re.escape(words)) as raised:
+        jaxmix.policy(text)
+    message = str(raised.value)
+    assert message.startswith(f"policy {text!r}: ")
+    assert "\n" not in message
