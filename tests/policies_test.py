@@ -115,6 +115,7 @@ def doubled(fn):
         (" mixup ", "mixup"),
         ('kmixup( solver = "exact",k=4,)', "kmixup(solver='exact', k=4)"),
         ("multimix(num_mixed=10,\n alpha=[.5,2.])", "multimix(num_mixed=10, alpha=(0.5, 2.0))"),
+        ("one_of(mixup, probabilities=[1.0])", "one_of(mixup, probabilities=(1.0,))"),
         ("cutmix(alpha = linear(1, -2))", "cutmix(alpha=linear(1, -2))"),
     ],
 )
