@@ -1,11 +1,12 @@
 """Policies: what is mixed, written as text, for configurations, logs and titles.
 
-A policy is one call in Python's syntax. It is parsed, and never evaluated: names are the
-library's methods, combinators and parts, or `module:function` of one's own.
+A policy is one call in Python's syntax. Names are the library's methods, combinators and
+parts, or `module:function` of one's own, which is imported, and may be called: read policies
+only of people you trust. No other expression is evaluated.
 """
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 import difflib
 import functools
 import importlib
@@ -115,9 +116,9 @@ def _value(node: ast.expr, progress: Scalar | None) -> Any:
             return tuple(_value(part, progress) for part in parts)
         case ast.Name() | ast.Attribute():
             return _named(node)
-        case ast.Call(func=ast.Name(id="linear"), args=[first, last], keywords=[]):
-            return _linear(_value(first, progress), _value(last, progress), progress)
-        case ast.Call():
+        case ast.Call(func=ast.Name(id="linear"), args=ends, keywords=[]):
+            return _linear([_value(end, progress) for end in ends], progress)
+        case ast.Call(keywords=keywords) if all(keyword.arg for keyword in keywords):
             return _called(node, progress)
     raise _PolicyError(f"{ast.unparse(node)} is no name, call, number, string or tuple")
 
@@ -139,7 +140,8 @@ def _named(node: ast.expr) -> Any:
             except ImportError as error:
                 raise _PolicyError(f"{_written(node)}: {error}") from None
             if not callable(getattr(found, name, None)):
-                raise _PolicyError(f"{path} has no function {name}{_nearest(name, vars(found), '', ': ')}")
+                names = [other for other, value in vars(found).items() if callable(value) and other[0] != "_"]
+                raise _PolicyError(f"{path} has no function {name}: {_nearest(name, names, 'is it defined there?')}")
             return getattr(found, name)
     raise _PolicyError(f"{ast.unparse(node)} is no name of a function")
 
@@ -148,7 +150,7 @@ def _called(node: ast.Call, progress: Scalar | None) -> Any:
     """A function with its options bound, or what it returns where the call has its positional arguments."""
     function, name = _named(node.func), _written(node.func)
     arguments = [_value(argument, progress) for argument in node.args]
-    options = {keyword.arg or "**": _value(keyword.value, progress) for keyword in node.keywords}
+    options = {str(keyword.arg): _value(keyword.value, progress) for keyword in node.keywords}
     parameters = inspect.signature(function).parameters
     by_position = [p.name for p in parameters.values() if p.kind in BY_POSITION and p.default is p.empty]
     if "rng" in by_position and arguments:
@@ -156,35 +158,33 @@ def _called(node: ast.Call, progress: Scalar | None) -> Any:
     binds = bool(by_position) and not arguments
     known = [p.name for p in parameters.values() if p.kind in BY_NAME and not (binds and p.name in by_position)]
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    for option, value in options.items():
+    for option in options:
         if option not in known and not open_ended:
             raise _PolicyError(f"{name} has no option {option}: {_nearest(option, known, 'it has none')}")
-        if option in known:
-            _check(f"{option} of {name}", parameters[option].annotation, value)
-    if binds:
-        missing = [option for option in known if parameters[option].default is inspect.Parameter.empty]
-        if lacking := [option for option in missing if option not in options]:
-            raise _PolicyError(f"{name} needs {', '.join(f'{option}=' for option in lacking)}")
-        return functools.partial(function, **options)
+    needed = [p.name for p in parameters.values() if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
+    if lacking := [option for option in needed if option not in options]:
+        raise _PolicyError(f"{name} needs {', '.join(f'{option}=' for option in lacking)}")
     try:
-        bound = inspect.signature(function).bind(*arguments, **options)
+        bound = inspect.signature(function).bind_partial(*arguments, **options).arguments
     except TypeError as error:
         raise _PolicyError(f"{name}: {error}") from None
-    for parameter, value in bound.arguments.items():
+    for parameter, value in bound.items():
         several = parameters[parameter].kind is inspect.Parameter.VAR_POSITIONAL
         for one in value if several else (value,):
             _check(f"{parameter} of {name}", parameters[parameter].annotation, one)
+    if binds:
+        return functools.partial(function, **options)
     try:
         return function(*arguments, **options)
     except (TypeError, ValueError) as error:
         raise _PolicyError(str(error)) from None
 
 
-def _linear(first: Any, last: Any, progress: Scalar | None) -> Any:
-    """From first to last as training goes on."""
-    for end in (first, last):
-        if isinstance(end, bool) or not isinstance(end, int | float):
-            raise _PolicyError(f"linear takes two numbers, got {end!r}")
+def _linear(ends: list[Any], progress: Scalar | None) -> Any:
+    """From the first to the last of two numbers as training goes on."""
+    if len(ends) != 2 or any(isinstance(end, bool) or not isinstance(end, int | float) for end in ends):
+        raise _PolicyError(f"linear takes two numbers, such as linear(1.0, 0.2), got {ends}")
+    first, last = ends
     if progress is None:
         raise _PolicyError("linear needs progress=, which says how far training is")
     return first + (last - first) * progress
@@ -221,12 +221,11 @@ def _first_option(parameters: Mapping[str, inspect.Parameter]) -> str:
     return next((name for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY), "option")
 
 
-def _nearest(name: str, names: Any, otherwise: str, prefix: str = "") -> str:
+def _nearest(name: str, names: Collection[str], otherwise: str) -> str:
     """Advice that names the nearest of them, or all where they are few."""
-    near = difflib.get_close_matches(name, list(names), n=1, cutoff=0.6)
-    if near:
-        return f"{prefix}did you mean {near[0]}?"
-    return f"{prefix}take one of {', '.join(names)}" if 0 < len(names) < 10 else otherwise
+    if near := difflib.get_close_matches(name, names, n=1, cutoff=0.6):
+        return f"did you mean {near[0]}?"
+    return f"take one of {', '.join(names)}" if 0 < len(names) < 10 else otherwise
 
 
 def _written(node: ast.expr) -> str:

@@ -36,7 +36,7 @@ class Reckoned(NamedTuple):
 
     Attributes:
       moved: bytes that it reads and writes.
-      seconds: that it takes; NaN where a loop hides how often it turns.
+      seconds: that it takes; NaN where XLA gives no estimate.
       held: bytes besides arguments and results.
     """
 
