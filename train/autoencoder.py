@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxmix import vae
-from train import augmentation, checkpoints, checks, data, loop, objectives, optimizers, parallel, steps
+from train import augmentation, checkpoints, checks, loop, objectives, optimizers, parallel, splits, steps
 from train import config as config_lib
 from train.config import VaeConfig
 from train.data import Dataset
@@ -119,7 +119,7 @@ def objective(
 def eval_step(
     state: steps.TrainState,
     samples: steps.Samples,
-    batch: data.Batch,
+    batch: splits.Batch,
     weights: Array,
     *,
     model: vae.VAE,

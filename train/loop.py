@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import optax
 
-from train import checkpoints, checks, data, parallel, reporting, run_folder, steps, stopping
+from train import checkpoints, checks, data, parallel, reporting, run_folder, splits, steps, stopping
 from train import config as config_lib
 from train.errors import DivergedError, StoppedError
 
@@ -153,10 +153,10 @@ def _stopped(signal: int, step: int, total_steps: int, workdir: pathlib.Path) ->
 
 
 def evaluate(
-    program: Program, state: steps.TrainState, samples: steps.Samples, split: data.Split, batch_size: int
+    program: Program, state: steps.TrainState, samples: steps.Samples, split: splits.Split, batch_size: int
 ) -> Mapping[str, float]:
     """Measures a whole split: the same numbers for any batch size and device count."""
-    order, weights = map(parallel.share, data.padded_order(len(split), batch_size))
+    order, weights = map(parallel.share, splits.padded_order(len(split), batch_size))
     sums = [
         jax.device_get(program.eval_step(state, samples, parallel.split(batch), parallel.split(weight)))
         for batch, weight in zip(split.batches(order, epoch=0), weights, strict=True)

@@ -12,8 +12,8 @@ import optax
 from jaxmix import MixFn, layout
 from jaxmix.evaluation import calibration
 from train.augmentation import Augment
-from train.data import Batch
 from train.objectives import Objective
+from train.splits import Batch
 
 
 class TrainState(NamedTuple):

@@ -13,12 +13,12 @@ import numpy as np
 
 from train import (
     augmentation,
-    data,
     mixing_tables,
     models,
     objectives,
     optimizers,
     parallel,
+    splits,
     steps,
     training_tables,
 )
@@ -119,9 +119,9 @@ def _step(mix: Mix, n: int, size: int, model: str, on: Any) -> Reckoned:
         axis_name=parallel.AXIS,
     )
     statistics = np.full(3, 0.5, np.float32)
-    batch = data.Batch(np.zeros((1, n), np.int32), np.zeros((1, n, *shape), np.uint8), np.zeros((1, n), np.int32))
+    batch = splits.Batch(np.zeros((1, n), np.int32), np.zeros((1, n, *shape), np.uint8), np.zeros((1, n), np.int32))
 
-    def one_device(state: Any, batch: data.Batch, rng: Any) -> Any:
+    def one_device(state: Any, batch: splits.Batch, rng: Any) -> Any:
         samples = steps.Samples(None, None, statistics, statistics)
         mapped = jax.vmap(step, (None, None, 0, None), axis_name=parallel.AXIS, out_axes=None)
         return mapped(state, samples, batch, rng)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from train import cost, data, peers
+from train import cost, data, peers, splits
 from train.benchmark_report import Cell, Table
 from train.config import Config, Data, Mix, Model
 from train.errors import UsageError
@@ -74,7 +74,7 @@ def config(n: int, **mix: Any) -> Config:
 def dataset(n: int, size: int) -> data.Dataset:
     """One batch of noise."""
     images = np.random.default_rng(0).integers(0, 256, (n, size, size, 1)).astype(np.uint8)
-    split = data.InMemory(images, np.arange(n, dtype=np.int32) % 10)
+    split = splits.InMemory(images, np.arange(n, dtype=np.int32) % 10)
     return data.Dataset({"train": split}, 10, np.full(1, 0.5, np.float32), np.full(1, 0.3, np.float32))
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from train import augmentation, config, data, main, prepare, sources, streams
+from train import augmentation, config, data, main, prepare, sources, splits, streams
 from train.errors import UsageError
 
 
@@ -130,7 +130,7 @@ def test_a_validation_split_is_held_out_of_training_in_proportion():
 )
 def test_what_the_step_does_not_expect_is_refused(inputs, labels, message):
     with pytest.raises(ValueError, match=message):
-        data.check("name", data.InMemory(inputs, labels), 3)
+        data.check("name", splits.InMemory(inputs, labels), 3)
 
 
 def test_an_epoch_is_a_permutation_of_the_data():
@@ -143,7 +143,7 @@ def test_an_epoch_is_a_permutation_of_the_data():
 
 
 def test_padding_counts_every_sample_once():
-    order, weights = data.padded_order(10, 4)
+    order, weights = splits.padded_order(10, 4)
     assert order.shape == weights.shape == (3, 4)
     assert np.bincount(order.ravel(), weights.ravel()).tolist() == [1] * 10
 
@@ -250,7 +250,7 @@ def test_what_a_stream_cannot_do_is_refused(fields, message):
         load("imagenet2012", **fields)
 
 
-PADDED_ORDER = data.padded_order
+PADDED_ORDER = splits.padded_order
 
 
 def encoded(pixels):
@@ -272,7 +272,7 @@ def ramps():
 
 def test_streamed_batches_have_the_order_that_is_asked_for(ramps):
     images = streams.Images(ramps, 3, 16, random_crop=True, seed=0)
-    split = data.Streamed(images, num_threads=4)
+    split = splits.Streamed(images, num_threads=4)
     order = np.arange(12, dtype=np.int32)[::-1].reshape(3, 4)
     batches = list(split.batches(order, epoch=0))
     assert len(split) == 12
@@ -285,22 +285,22 @@ def test_streamed_batches_have_the_order_that_is_asked_for(ramps):
 
 
 def test_a_stream_is_read_whole_and_in_order(ramps, monkeypatch):
-    monkeypatch.setattr(data, "padded_order", lambda n, size: PADDED_ORDER(n, min(size, 5)))
-    inputs, labels = data.Streamed(streams.Images(ramps, 3, 16, random_crop=False, seed=0), num_threads=4).read()
+    monkeypatch.setattr(splits, "padded_order", lambda n, size: PADDED_ORDER(n, min(size, 5)))
+    inputs, labels = splits.Streamed(streams.Images(ramps, 3, 16, random_crop=False, seed=0), num_threads=4).read()
     np.testing.assert_array_equal(inputs[:, 0, 0, 2], np.arange(12))
     np.testing.assert_array_equal(labels, np.arange(12) % 3)
 
 
 def test_a_stream_is_averaged_over_central_squares(ramps, monkeypatch):
     """However it is cropped to train on; of many images over some, drawn from all."""
-    split = data.Streamed(streams.Images(ramps, 3, 16, random_crop=True, seed=0), num_threads=4)
-    central = data.Streamed(streams.Images(ramps, 3, 16, random_crop=False, seed=0), num_threads=4)
+    split = splits.Streamed(streams.Images(ramps, 3, 16, random_crop=True, seed=0), num_threads=4)
+    central = splits.Streamed(streams.Images(ramps, 3, 16, random_crop=False, seed=0), num_threads=4)
     inputs, labels = central.read()
     mean, std = np.float32([0.4, 0.5, 0.6]), np.float32([0.2, 0.3, 0.4])
     means = data.means(data.Dataset({"train": split}, 3, mean, std))
     np.testing.assert_allclose(means.inputs, ((inputs / 255 - mean) / std).mean(0), atol=1e-5)
     np.testing.assert_allclose(means.labels, np.bincount(labels, minlength=3) / len(labels))
-    monkeypatch.setattr(data, "NUM_AVERAGED", 5)
+    monkeypatch.setattr(splits, "NUM_AVERAGED", 5)
     some, _ = split.sample()
     places = [next(i for i, image in enumerate(inputs) if np.array_equal(image, one)) for one in some]
     assert len(set(places)) == 5
@@ -309,7 +309,7 @@ def test_a_stream_is_averaged_over_central_squares(ramps, monkeypatch):
 
 def test_a_stream_that_goes_on_gives_what_the_whole_would_have_given(ramps):
     """From the middle of an epoch, across its edge, to the end of the next."""
-    split = data.Streamed(streams.Images(ramps, 3, 16, random_crop=True, seed=0), num_threads=4)
+    split = splits.Streamed(streams.Images(ramps, 3, 16, random_crop=True, seed=0), num_threads=4)
     orders = {epoch: data.epoch_order(12, 3, seed=0, epoch=epoch) for epoch in (1, 2)}
     whole = [batch.inputs for epoch in (1, 2) for batch in split.batches(orders[epoch], epoch=epoch)]
     rest = [batch.inputs for batch in split.batches(orders[1][2:], epoch=1)]

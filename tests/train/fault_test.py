@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from tests.train.conftest import ROOT, final_state, free_port, once, rows, run, setup, small_config, start
-from train import checkpoints, classifier, config, data, main, manifest, objectives, parallel, run_folder
+from train import checkpoints, classifier, config, data, main, manifest, objectives, parallel, run_folder, splits
 from train.errors import DivergedError, UsageError
 
 pytestmark = pytest.mark.slow
@@ -442,7 +442,7 @@ def test_a_skipped_step_leaves_the_whole_state_as_it_was_on_all_devices(digits):
     inputs[2, 0, 0, 0] = np.nan  # the second device's; what is read back is the first one's copy
     train_step = parallel.train_step(step)
     for first, skipped in ((0, 1), (8, 0)):
-        batch = parallel.split(data.Batch(np.arange(first, first + 8, dtype=np.int32)))
+        batch = parallel.split(splits.Batch(np.arange(first, first + 8, dtype=np.int32)))
         placed = parallel.place((state, samples._replace(inputs=inputs)))
         before = jax.device_get(placed[0])
         after, metrics = train_step(placed[0], placed[1], batch, jax.random.key(0))

@@ -20,13 +20,13 @@ import jaxmix
 from tests.api_test import PUBLIC
 from tests.conftest import function, options, taking
 from tests.train.conftest import run, setup, small_config
-from train import checkpoints, checks, classifier, config, data, loop, objectives, parallel, steps
+from train import checkpoints, checks, classifier, config, data, loop, objectives, parallel, splits, steps
 from train.errors import DivergedError
 
 
 def take(samples, indices):
     """Normalised inputs and labels."""
-    inputs, labels = samples.take(data.Batch(indices))
+    inputs, labels = samples.take(splits.Batch(indices))
     return samples.normalise(inputs), labels
 
 
@@ -191,7 +191,7 @@ def test_all_devices_hold_the_same_state_and_shard_map_gives_it_too(digits):
     expected, ours = state, parallel.place(state)
     placed, key = parallel.place((samples, rng))
     for indices in order_of(samples, 64)[:3]:
-        batch = parallel.split(data.Batch(indices))
+        batch = parallel.split(splits.Batch(indices))
         expected, expected_metrics = reference(expected, samples, batch, rng)
         before = jax.tree.leaves(ours.params)[0]
         ours, metrics = mapped(ours, placed, batch, key)
@@ -214,7 +214,7 @@ def test_devices_average_what_one_device_would_compute_on_the_whole_batch(digits
         return loss, {"loss": loss}
 
     _, state, samples, step = setup(digits, linear)
-    batch = data.Batch(np.arange(64, dtype=np.int32).reshape(4, 16))
+    batch = splits.Batch(np.arange(64, dtype=np.int32).reshape(4, 16))
     after, metrics = parallel.train_step(step)(parallel.place(state), samples, batch, jax.random.key(0))
     images, labels = take(samples, batch.indices.ravel())
     inputs, targets = np.asarray(images).reshape(64, -1)[:, :16], np.eye(10)[np.asarray(labels)]
@@ -240,7 +240,7 @@ def test_devices_and_steps_mix_differently(digits):
     mapped, seen = parallel.train_step(step), []
     state = parallel.place(state)
     for _ in range(2):
-        state, metrics = mapped(state, samples, data.Batch(np.zeros((4, 8), np.int32)), jax.random.key(0))
+        state, metrics = mapped(state, samples, splits.Batch(np.zeros((4, 8), np.int32)), jax.random.key(0))
         seen.extend(np.asarray(metrics["loss"]).tolist())
     assert len(set(seen)) == 8
 
@@ -507,7 +507,7 @@ def test_what_is_shown_is_what_the_network_sees(digits):
     mix = config.Mix(method="mixup")  # no matching, of which two programs might break a tie differently
     objective = objectives.build(mix, num_steps=1)
     _, state, samples, step = setup(digits, lambda model, *rest: objective(Seer(), *rest), augment="pad_crop,flip")
-    batch = parallel.split(data.Batch(order_of(samples, 64)[0]))
+    batch = parallel.split(splits.Batch(order_of(samples, 64)[0]))
     jax.block_until_ready(parallel.train_step(step)(parallel.place(state), samples, batch, jax.random.key(3)))
     jax.effects_barrier()
     images, _ = steps.first_inputs(
@@ -530,7 +530,7 @@ def test_data_and_augmentation_do_not_depend_on_the_number_of_devices(digits):
     seen = []
     for devices in (1, 4):
         _, state, samples, step = setup(digits, inputs_as_loss, augment="pad_crop,flip,random_resized_crop")
-        batch = data.Batch(order_of(samples, 32)[0].reshape(devices, -1))
+        batch = splits.Batch(order_of(samples, 32)[0].reshape(devices, -1))
         mapped = jax.vmap(step, (None, None, 0, None), axis_name=parallel.AXIS, out_axes=None)
         seen.append(jax.jit(mapped)(state, samples, batch, jax.random.key(0))[1]["inputs"])
     np.testing.assert_allclose(seen[0], seen[1], atol=1e-6)
