@@ -173,11 +173,9 @@ def for_classifier(folder: str, config: config_lib.Data, dataset: Dataset) -> Co
     if not folder or not (path / "config.json").exists():
         raise UsageError(f"mix.vae={folder!r} is no run folder of train.vae: {remedy}")
     found = config_lib.read(path / "config.json", VaeConfig).data
-    if (found.name, found.image_size) != (config.name, config.image_size):
-        raise UsageError(
-            f"mix.vae={folder} is of {found.name}, image_size={found.image_size}, and this run of {config.name}, "
-            f"image_size={config.image_size}: {remedy}"
-        )
+    there, here = (f"{data.name}, image_size={data.image_size}, channels={data.channels}" for data in (found, config))
+    if there != here:
+        raise UsageError(f"mix.vae={folder} is of {there}, and this run of {here}: {remedy}")
     trained, mean, std = load(path, dataset.splits["train"].shape), dataset.mean, dataset.std
     return Codec(lambda x: trained.encode(x * std + mean), lambda z: (trained.decode(z) - mean) / std)
 

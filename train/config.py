@@ -5,6 +5,7 @@ import dataclasses
 import difflib
 import hashlib
 import json
+import os
 import pathlib
 from typing import Any, TypeVar
 
@@ -22,19 +23,32 @@ class Data:
     """What is learnt from."""
 
     name: str = _field(
-        "digits", "digits, iris, wine, breast_cancer, one_ring, four_bars, swiss_roll, or of train.prepare"
+        "digits",
+        "digits, iris, wine, breast_cancer, one_ring, four_bars, swiss_roll, of train.prepare, or your own: a "
+        "folder/ of images, FILE.npz, FILE.csv, MODULE:FUNCTION, tfds:NAME",
     )
     batch_size: int = _field(128, "samples per step, over all devices of all processes")
     num_train: int = _field(0, "size of a class-balanced subset to train on; 0 takes all")
     num_validation: int = _field(0, "samples held out of the training split, measured in place of the test split")
-    split_seed: int = _field(0, "of the choice of these two, and of the points of the toy sets")
+    split_seed: int = _field(
+        0,
+        "of the choice of these two, of the points of the toy sets, of the test split where own data have none",
+    )
     augmentation: str = _field("", "of training images, in the order given: pad_crop, flip, random_resized_crop")
-    image_size: int = _field(224, "imagenet2012: side of the images in pixels")
+    image_size: int = _field(
+        0, "folder/, tfds:NAME, imagenet2012: side that images are cut to; 0: their own, 224 of imagenet2012"
+    )
+    channels: int = _field(3, "folder/: what all images become: 3 (RGB) or 1 (gray)")
     mean: tuple[float, ...] = _field((), "per channel, of pixels in [0, 1]; () measures the training split")
     std: tuple[float, ...] = _field((), "likewise; give both or neither")
     data_dir: str = _field("", "tfds: where prepared data lie; its default where empty")
     manual_dir: str = _field("", "tfds: folder of original files, to prepare from without a network")
-    num_threads: int = _field(16, "imagenet2012: threads of each process that decode")
+    num_threads: int = _field(16, "folder/, tfds:NAME, imagenet2012: threads of each process that decode")
+
+    @property
+    def title(self) -> str:
+        """What figures and run folders call it: of a path its last part."""
+        return os.path.basename(os.path.abspath(self.name)).replace(":", "-")
 
 
 @dataclasses.dataclass
@@ -137,7 +151,7 @@ class Config:
     def title(self) -> str:
         """What a figure is headed by."""
         space = "" if self.mix.space == "inputs" else f" of {self.mix.space}"
-        return f"{self.data.name}, {self.model.name}, {self.mix.method}{space}, seed {self.seed}"
+        return f"{self.data.title}, {self.model.name}, {self.mix.method}{space}, seed {self.seed}"
 
 
 @dataclasses.dataclass
@@ -167,7 +181,7 @@ class VaeConfig:
     @property
     def title(self) -> str:
         """What a figure is headed by."""
-        return f"{self.data.name}, VAE of {self.vae.latent_size} latents, seed {self.seed}"
+        return f"{self.data.title}, VAE of {self.vae.latent_size} latents, seed {self.seed}"
 
 
 # Where things lie, how often they are saved and measured and who judges them changes no parameter: these may change
@@ -194,6 +208,8 @@ def read(path: pathlib.Path, kind: type[Kind]) -> Kind:
 
 def from_tree(kind: Any, tree: dict[str, Any]) -> Any:
     """A configuration, or part of one, from its fields as JSON has them; those that are missing have their defaults."""
+    if kind is Data and "channels" not in tree and tree.get("image_size") == 224:
+        tree = tree | {"image_size": 0}  # as that default is written since data have channels
     parts = {
         field.name: from_tree(field.type, tree[field.name]) if isinstance(tree[field.name], dict) else tree[field.name]
         for field in dataclasses.fields(kind)

@@ -6,7 +6,7 @@ from jaxtyping import Float, Int
 import numpy as np
 
 from train import config as config_lib
-from train import sources, streams
+from train import own, sources, streams
 from train.errors import UsageError
 from train.splits import InMemory, Split, Streamed
 
@@ -18,6 +18,7 @@ class Dataset(NamedTuple):
     num_classes: int
     mean: Float[np.ndarray, " c"]
     std: Float[np.ndarray, " c"]
+    class_names: tuple[str, ...] = ()  # none where nobody has named them
 
 
 class Means(NamedTuple):
@@ -34,7 +35,7 @@ class Means(NamedTuple):
 
 def prepare(config: config_lib.Data) -> None:
     """Prepares a data set of tfds where its original files are given and it is not prepared yet."""
-    if config.name in (*sources.RESIDENT, *sources.STREAMED):
+    if config.name in (*sources.RESIDENT, *sources.STREAMED) or config.name.startswith(sources.ANY):
         sources.prepared(config)
 
 
@@ -49,11 +50,10 @@ def load(config: config_lib.Data, *, seed: int = 0) -> Dataset:
       The data set.
 
     Raises:
-      UsageError: if it is not known or not prepared, or cannot be split so.
+      UsageError: if it is not known, not prepared or not well formed, or cannot be split so.
     """
-    names = [*sources.EMBEDDED, *sources.RESIDENT, *sources.STREAMED]
-    config_lib.known("data set", config.name, names)
-    dataset = _streamed(config, seed) if config.name in sources.STREAMED else _in_memory(config)
+    raw = _read(config, seed)
+    dataset = _in_memory(config, raw) if isinstance(raw, sources.Raw) else _streamed(config, raw)
     channels = dataset.splits["train"].shape[-1]
     if {len(dataset.mean), len(dataset.std)} != {channels} or not np.all(dataset.std > 0):
         raise UsageError(
@@ -62,9 +62,17 @@ def load(config: config_lib.Data, *, seed: int = 0) -> Dataset:
     return dataset
 
 
-def _in_memory(config: config_lib.Data) -> Dataset:
-    source = sources.EMBEDDED.get(config.name)
-    raw = source(config.split_seed) if source else sources.from_tfds(config)
+def _read(config: config_lib.Data, seed: int) -> sources.Raw | streams.Streams:
+    if config.name in sources.EMBEDDED:
+        return sources.EMBEDDED[config.name](config.split_seed)
+    if config.name in sources.RESIDENT:
+        return sources.from_tfds(config, sources.RESIDENT[config.name])
+    if config.name in sources.STREAMED:
+        return streams.from_tfds(config, seed=seed)
+    return own.read(config, seed=seed)
+
+
+def _in_memory(config: config_lib.Data, raw: sources.Raw) -> Dataset:
     splits = {name: InMemory(*arrays) for name, arrays in raw.splits.items()}
     for name, split in splits.items():
         check(f"{config.name}/{name}", split, raw.num_classes)
@@ -76,20 +84,16 @@ def _in_memory(config: config_lib.Data) -> Dataset:
         train = train.take(balanced(train.labels, config.num_train, seed=config.split_seed))
     splits["train"] = train
     mean, std = (config.mean, config.std) if config.mean or config.std else statistics(train)
-    return Dataset(dict(splits), raw.num_classes, np.asarray(mean, np.float32), np.asarray(std, np.float32))
+    normalisation = np.asarray(mean, np.float32), np.asarray(std, np.float32)
+    return Dataset(dict(splits), raw.num_classes, *normalisation, raw.class_names)
 
 
-def _streamed(config: config_lib.Data, seed: int) -> Dataset:
-    if config.num_train or config.num_validation:
-        raise UsageError(f"data.num_train and num_validation are for data sets held in memory, not {config.name}")
-    if not config.mean or not config.std:
-        raise UsageError(f"data.mean and data.std: {config.name} is not measured, give them")
-    if config.image_size < 1:
-        raise UsageError(f"data.image_size must be at least 1, got {config.image_size}")
-    images = streams.from_tfds(config, seed=seed)
-    splits: dict[str, Split] = {name: Streamed(split, max(1, config.num_threads)) for name, split in images.items()}
+def _streamed(config: config_lib.Data, raw: streams.Streams) -> Dataset:
+    splits: dict[str, Split] = {
+        name: Streamed(images, max(1, config.num_threads)) for name, images in raw.splits.items()
+    }
     mean, std = np.asarray(config.mean, np.float32), np.asarray(config.std, np.float32)
-    return Dataset(splits, images["train"].num_classes, mean, std)
+    return Dataset(splits, raw.splits["train"].num_classes, mean, std, raw.class_names)
 
 
 def check(name: str, split: InMemory, num_classes: int) -> None:

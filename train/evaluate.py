@@ -116,7 +116,7 @@ def _sections(config: Any, dataset: Any, options: Options) -> "Iterator[tuple[st
     if "rescaling" in only and config.mix.contracts:
         yield "rescaling", functools.partial(sections.rescaled, samples=test, alpha=config.mix.alpha)
     if "embeddings" in only:
-        yield "embeddings", functools.partial(sections.embedding, samples=test)
+        yield "embeddings", functools.partial(sections.embedding, samples=test, class_names=dataset.class_names)
     if not images:
         return
     if "corruptions" in only:

@@ -5,7 +5,7 @@ import pathlib
 
 import numpy as np
 
-from train.figures import BLUE, ORANGE, figure
+from train.figures import BLUE, ORANGE, class_name, figure
 from train.sections import Section
 
 # Okabe and Ito's colours, told apart by the colour-blind, and two grays.
@@ -96,12 +96,12 @@ def draw_confidences(section: Section, title: str, path: pathlib.Path) -> None:
 
 def draw_embedding(section: Section, title: str, path: pathlib.Path) -> None:
     """The plane of the two principal components, coloured by class; the first ten classes."""
-    points, labels = section.details["points"], section.details["labels"]
+    points, labels, names = (section.details[key] for key in ("points", "labels", "class_names"))
     drawn = figure(5.6, 4.6)
     axes = drawn.subplots()
     for label, colour in zip(np.unique(labels)[:10], COLOURS, strict=False):
         x, y = points[labels == label][:300].T
-        axes.scatter(x, y, s=8, color=colour, label=str(label), linewidths=0)
+        axes.scatter(x, y, s=8, color=colour, label=class_name(names, label, 24), linewidths=0)
     axes.set(xlabel="first principal component", ylabel="second")
     axes.legend(title="class", frameon=False, loc="center left", bbox_to_anchor=(1, 0.5), markerscale=2)
     values = section.values

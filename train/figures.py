@@ -67,7 +67,9 @@ def draw_sheet(
     drawn.savefig(path, dpi=110)
 
 
-def draw_mixed(images: np.ndarray, labels: np.ndarray, title: str, path: pathlib.Path) -> np.ndarray:
+def draw_mixed(
+    images: np.ndarray, labels: np.ndarray, class_names: Sequence[str], title: str, path: pathlib.Path
+) -> np.ndarray:
     """Up to 32 images [n, h, w, c] in [0, 1] under their two largest labels; returns the picture [h, w, 3] too."""
     from PIL import Image
 
@@ -85,14 +87,22 @@ def draw_mixed(images: np.ndarray, labels: np.ndarray, title: str, path: pathlib
         extent = (left, left + width, top + height, top)
         axes.imshow(np.clip(image, 0, 1).squeeze(), cmap="gray", vmin=0, vmax=1, extent=extent)
         largest = [c for c in np.argsort(-label)[:2] if label[c] >= 0.005]
-        caption = "  ".join(f"{c}: {label[c]:.0%}" for c in largest)
-        axes.text(column + 0.5, top - 0.05, caption, fontsize=7, ha="center", va="bottom")
+        lines = [f"{class_name(class_names, c, 16)}: {label[c]:.0%}" for c in largest]
+        caption, size = ("\n".join(lines), 6) if class_names else ("  ".join(lines), 7)
+        axes.text(column + 0.5, top - 0.05, caption, fontsize=size, ha="center", va="bottom")
     axes.set(xlim=(0, columns), ylim=(pitch * rows - 0.1, -0.2))
     axes.set_axis_off()
     buffer = io.BytesIO()
     drawn.savefig(buffer, dpi=100, format="png")
     path.write_bytes(buffer.getvalue())
     return np.asarray(Image.open(buffer).convert("RGB"))
+
+
+def class_name(names: Sequence[str], label: int, most: int) -> str:
+    """What figures call a class, in so many characters at most: its number where it has no name."""
+    name = names[label] if names else str(label)
+    shown = name if len(name) <= most else f"{name[: most - 1]}…"
+    return shown.replace("$", r"\$")  # else matplotlib reads mathematics
 
 
 def figure(width: float, height: float) -> Any:

@@ -104,7 +104,8 @@ def train_and_evaluate(
             for batch in train_split.batches(order[step % steps_per_epoch :], epoch=number):
                 if step == 0 and parallel.leads() and len(train_split.shape) == 3:
                     mine = jax.tree.map(lambda leaf: leaf[0], parallel.split(batch))
-                    report.inputs(*jax.device_get(jax.jit(program.first_inputs)(samples["train"], mine, step_rng)))
+                    seen = jax.device_get(jax.jit(program.first_inputs)(samples["train"], mine, step_rng))
+                    report.inputs(*seen, class_names=dataset.class_names)
                 state, metrics = train_step(state, samples["train"], parallel.split(batch), step_rng)
                 step += 1
                 epoch.add(step, metrics)

@@ -25,7 +25,7 @@ def main(argv: Sequence[str]) -> None:
 
     config = arguments.config
     parallel.join(arguments.distributed, arguments.coordinator, arguments.num_processes, arguments.process_id)
-    workdir = arguments.workdir or parallel.new_folder(f"{config.data.name}-{config.mix.method}")
+    workdir = arguments.workdir or parallel.new_folder(f"{config.data.title}-{config.mix.method}")
     classifier.train_and_evaluate(config, workdir, allow_config_change=arguments.allow_config_change)
 
 

@@ -2,8 +2,8 @@
 
 Usage: python -m train.prepare NAME [--data_dir=FOLDER] [--manual_dir=FOLDER]
 
-NAME is fashion_mnist, cifar10, cifar100, svhn_cropped, imagenet2012 or, to evaluate on,
-cifar10_corrupted. Data go to --data_dir
+NAME is fashion_mnist, cifar10, cifar100, svhn_cropped, imagenet2012, tfds:ANY other or, to
+evaluate on, cifar10_corrupted. Data go to --data_dir
 (by default tfds' own, ~/tensorflow_datasets); with --manual_dir they are prepared from the
 original files in that folder, without a network where the data set's files are all there.
 imagenet2012 always needs its files there: ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar.
@@ -30,7 +30,8 @@ def main(argv: Sequence[str]) -> None:
         config.known("flag", option, ["data_dir", "manual_dir"], prefix="--")
     if len(names) != 1:
         raise UsageError(f"name one data set, not {len(names)} (see --help)")
-    config.known("data set", names[0], [*sources.RESIDENT, *sources.STREAMED, sources.CORRUPTED])
+    if not names[0].startswith(sources.ANY):
+        config.known("data set", names[0], [*sources.RESIDENT, *sources.STREAMED, sources.CORRUPTED])
     manual_dir = pathlib.Path(options["manual_dir"]).expanduser() if "manual_dir" in options else None
     first = sources.tfds_builder(config.Data(name=names[0], data_dir=options.get("data_dir", "")))
     for part in first.builder_configs if names[0] == sources.CORRUPTED else [""]:

@@ -57,9 +57,9 @@ class Report:
         self._events = tensorboardX.SummaryWriter(str(folder / "events"), purge_step=step + 1)
         self.rows = run_folder.keep_rows_until(folder, step)
 
-    def inputs(self, images: np.ndarray, labels: np.ndarray) -> None:
+    def inputs(self, images: np.ndarray, labels: np.ndarray, *, class_names: Sequence[str]) -> None:
         """Shows what the network sees: mixed images [n, h, w, c] in [0, 1], labels [n, classes]."""
-        picture = figures.draw_mixed(images, labels, self._title, self._folder / "inputs.png")
+        picture = figures.draw_mixed(images, labels, class_names, self._title, self._folder / "inputs.png")
         self._events.add_image("inputs", picture, 0, dataformats="HWC")
 
     def step(self, step: int, metrics: Mapping[str, Any]) -> dict[str, float]:

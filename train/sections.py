@@ -241,7 +241,7 @@ def _gap(maps: Maps, inputs: Array, labels: Array, indices: Array) -> Array:
     )
 
 
-def embedding(predictor: Predictor, samples: Samples) -> Section:
+def embedding(predictor: Predictor, samples: Samples, class_names: tuple[str, ...] = ()) -> Section:
     """Alignment and uniformity, and the plane of the two principal components."""
     chosen = np.sort(np.random.default_rng(SEED).permutation(len(samples.labels))[:NUM_EMBEDDED])
     features, labels = jnp.asarray(predictor.map(embedded, samples.inputs[chosen])), samples.labels[chosen]
@@ -249,7 +249,11 @@ def embedding(predictor: Predictor, samples: Samples) -> Section:
         "alignment": float(embeddings.alignment(features, jnp.asarray(labels))),
         "uniformity": float(embeddings.uniformity(features)),
     }
-    details = {"points": np.asarray(embeddings.principal_components(features)), "labels": labels}
+    details = {
+        "points": np.asarray(embeddings.principal_components(features)),
+        "labels": labels,
+        "class_names": class_names,
+    }
     return Section(values, {"samples": len(chosen), "seed": SEED}, details)
 
 

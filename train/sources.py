@@ -27,25 +27,28 @@ class Raw(NamedTuple):
 
     splits: dict[str, Arrays]
     num_classes: int
+    class_names: tuple[str, ...] = ()
 
 
 # The split of each tfds data set that this program tests on.
 RESIDENT = {"fashion_mnist": "test", "cifar10": "test", "cifar100": "test", "svhn_cropped": "test"}
 STREAMED = {"imagenet2012": "validation"}
 CORRUPTED = "cifar10_corrupted"  # only evaluated on, in 95 sets
+ANY = "tfds:"  # before the name of any other
 
 
-def from_tfds(config: config_lib.Data) -> Raw:
-    """Reads a prepared tfds data set into memory."""
+def from_tfds(config: config_lib.Data, test: str) -> Raw:
+    """Reads a prepared tfds data set into memory; test names its split to test on."""
     prepared(config)
-    return _read(config.name, config.data_dir)
+    return _read(config.name, config.data_dir, test)
 
 
 @functools.lru_cache(maxsize=1)  # a comparison trains many runs on one data set
-def _read(data_set: str, data_dir: str) -> Raw:
+def _read(data_set: str, data_dir: str, test: str) -> Raw:
     builder = tfds_builder(config_lib.Data(name=data_set, data_dir=data_dir))
-    splits = {"train": _arrays(builder, "train"), "test": _arrays(builder, RESIDENT[data_set])}
-    return Raw(splits, builder.info.features["label"].num_classes)
+    label = builder.info.features["label"]
+    splits = {"train": _arrays(builder, "train"), "test": _arrays(builder, test)}
+    return Raw(splits, label.num_classes, tuple(label.names))
 
 
 def _arrays(builder: Any, split: str) -> Arrays:
@@ -106,7 +109,14 @@ def tfds_builder(config: config_lib.Data) -> Any:
         raise UsageError(f"data_dir={config.data_dir}: mount that storage, and name a folder of the file system")
     logging.set_verbosity(logging.ERROR)  # of warnings about things that are none of the user's doing
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    return tfds.builder(config.name, data_dir=os.path.expanduser(config.data_dir) or None, file_format="array_record")
+    name, folder = config.name.removeprefix(ANY), os.path.expanduser(config.data_dir) or None
+    try:
+        return tfds.builder(name, data_dir=folder, file_format="array_record")
+    except Exception as error:  # tfds raises all kinds, and lists its thousand names
+        reason = str(error).strip().partition("\n")[0]
+        raise UsageError(
+            f"tfds has no data set {name} to read, {reason}: see tensorflow.org/datasets/catalog"
+        ) from None
 
 
 def prepare(builder: Any, manual_dir: pathlib.Path | None) -> None:

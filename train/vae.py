@@ -28,7 +28,7 @@ def main(argv: Sequence[str]) -> None:
 
     config = arguments.config
     parallel.join(arguments.distributed, arguments.coordinator, arguments.num_processes, arguments.process_id)
-    workdir = arguments.workdir or parallel.new_folder(f"{config.data.name}-vae")
+    workdir = arguments.workdir or parallel.new_folder(f"{config.data.title}-vae")
     autoencoder.train_and_evaluate(config, workdir, allow_config_change=arguments.allow_config_change)
     vae_report.write(workdir)
 

@@ -242,7 +242,7 @@ def test_what_cannot_be_downloaded_says_which_files_it_wants(capsys, tmp_path):
     [
         ({}, "data.mean and data.std: imagenet2012 is not measured, give them"),
         ({"num_train": 10}, "are for data sets held in memory, not imagenet2012"),
-        ({"mean": (0.5,), "std": (0.5,), "image_size": 0}, "image_size must be at least 1, got 0"),
+        ({"mean": (0.5,), "std": (0.5,), "image_size": -1}, "image_size must be at least 1, or 0 for 224, got -1"),
     ],
 )
 def test_what_a_stream_cannot_do_is_refused(fields, message):

@@ -163,9 +163,12 @@ def test_k_mixup_in_latent_space_is_varmixup_with_transport():
         ("mix.vae={folder}/judge", "not of this version of the program"),
         (
             "mix.vae={folder} data.name=iris model.name=mlp data.batch_size=32",
-            "is of digits, image_size=224, and this run of iris",
+            "is of digits, image_size=0, channels=3, and this run of iris",
         ),
-        ("mix.vae={folder} data.image_size=64", "is of digits, image_size=224, and this run of digits, image_size=64"),
+        (
+            "mix.vae={folder} data.image_size=64",
+            "is of digits, image_size=0, channels=3, and this run of digits, image_size=64",
+        ),
         ("mix.vae={folder} mix.interpolation=cubic", "unknown interpolation 'cubic': take one of linear, slerp"),
         ("mix.vae={folder} mix.real_fraction=2", "real_fraction must lie in"),
         ("mix.vae={folder} mix.shared=true", "mix.shared=True is of no use to mix.method=varmixup"),

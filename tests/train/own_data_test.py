@@ -1,0 +1,528 @@
+"""A user's own data: folders of images, .npz, .csv, functions, other sets of tfds."""
+
+import dataclasses
+import io
+import os
+import shutil
+import sys
+import types
+import zipfile
+
+import numpy as np
+from PIL import Image
+import pytest
+
+from train import config, data, main, own, sources, splits, streams
+from train.errors import UsageError
+
+RNG = np.random.default_rng(0)
+
+
+def load(name, **fields):
+    return data.load(config.Data(name=str(name), **fields))
+
+
+def pixels(n=1, height=6, width=5):
+    return RNG.integers(0, 256, (n, height, width, 3), np.uint8)
+
+
+def save(path, image, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(path, **options)
+
+
+def folder(root, classes=("a", "b"), names=("train", "test"), n=2):
+    """Two images of each class in each split."""
+    for split in names:
+        for name in classes:
+            for i, image in enumerate(pixels(n)):
+                save(root / split / name / f"{i}.png", image)
+    return root
+
+
+def refused(name, message, **fields):
+    """The error is of one line and says so."""
+    with pytest.raises(UsageError, match=message) as raised:
+        load(name, **fields)
+    assert "\n" not in str(raised.value)
+
+
+# --- folders
+
+
+def test_the_same_images_in_a_folder_and_in_an_npz_are_the_same_data_set(tmp_path):
+    """Bit for bit, means and deviations included."""
+    arrays = {}
+    for split, n in (("train", 60), ("test", 24)):
+        images, labels = pixels(n, 8, 8), np.repeat(np.arange(12), n // 12)
+        arrays |= {f"{split}_images": images, f"{split}_labels": labels}
+        for i, (image, label) in enumerate(zip(images, labels, strict=True)):
+            save(tmp_path / "folder" / split / str(label) / f"{i}.png", image)
+    np.savez(tmp_path / "file.npz", **arrays, class_names=np.array([str(i) for i in range(12)]))
+    ours, theirs = load(tmp_path / "folder"), load(tmp_path / "file.npz")
+    for split in ("train", "test"):
+        np.testing.assert_array_equal(ours.splits[split].inputs, theirs.splits[split].inputs)
+        np.testing.assert_array_equal(ours.splits[split].labels, theirs.splits[split].labels)
+        np.testing.assert_array_equal(ours.splits[split].inputs, arrays[f"{split}_images"])
+    np.testing.assert_array_equal((ours.mean, ours.std), (theirs.mean, theirs.std))
+    assert ours.class_names == theirs.class_names == tuple(map(str, range(12)))
+
+
+def test_classes_have_their_folders_names_in_natural_order(tmp_path):
+    names = ("10", "2", "été chaud", "b 1", "Ä")
+    dataset = load(folder(tmp_path, names))
+    assert dataset.class_names == ("2", "10", "b 1", "Ä", "été chaud")
+    assert dataset.splits["train"].labels.tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+
+
+def test_two_spellings_of_an_accent_are_one_class(tmp_path):
+    folder(tmp_path, ("e\N{COMBINING ACUTE ACCENT}", "b"), ("train",))
+    folder(tmp_path, ("\N{LATIN SMALL LETTER E WITH ACUTE}", "b"), ("test",))
+    assert load(tmp_path).class_names == ("b", "\N{LATIN SMALL LETTER E WITH ACUTE}")
+
+
+@pytest.mark.parametrize("other", ["validation", "val"])
+def test_a_folder_without_a_test_split_is_tested_on_its_validation_split(other, tmp_path):
+    assert len(load(folder(tmp_path, names=("train", other))).splits["test"]) == 4
+
+
+def test_a_folder_of_classes_is_split_by_its_seed_and_in_each_class(tmp_path):
+    folder(tmp_path, ("a", "b"), (".",), n=10)
+    one, again, other = (load(tmp_path, split_seed=seed) for seed in (1, 1, 2))
+    for split, count in (("train", 8), ("test", 2)):
+        assert np.bincount(one.splits[split].labels).tolist() == [count, count]
+        np.testing.assert_array_equal(one.splits[split].inputs, again.splits[split].inputs)
+    assert not np.array_equal(one.splits["test"].inputs, other.splits["test"].inputs)
+    every = {image.tobytes() for split in one.splits.values() for image in split.inputs}
+    assert len(every) == 20
+
+
+def test_images_are_cut_to_the_square_in_their_middle(tmp_path):
+    ramp = np.broadcast_to(np.arange(40, dtype=np.uint8)[None, :, None], (20, 40, 3))
+    save(folder(tmp_path) / "train" / "a" / "0.png", ramp)
+    square = load(tmp_path, image_size=10).splits["train"].inputs[0]
+    assert square.shape == (10, 10, 3)
+    np.testing.assert_allclose(square[5, 1:-1, 0], (10 + 2 * np.arange(10) + 0.5)[1:-1], atol=1)
+
+
+def test_images_of_several_sizes_need_one_to_be_cut_to(tmp_path):
+    save(folder(tmp_path) / "test" / "b" / "9.png", pixels(1, 7, 5)[0])
+    refused(tmp_path, r"9\.png has 7 x 5 pixels and the first 6 x 5: give data\.image_size")
+    assert load(tmp_path, image_size=4).splits["test"].shape == (4, 4, 3)
+
+
+def kinds():
+    """Images of all kinds of one gray of 100 (or its like), and how they are saved."""
+    gray = Image.new("L", (5, 6), 100)
+    palette = Image.new("P", (5, 6), 1)
+    palette.putpalette([0, 0, 0, 100, 100, 100])
+    cmyk = Image.new("CMYK", (5, 6), (155, 155, 155, 0))
+    return {
+        "gray.png": (gray, {}),
+        "la.png": (gray.convert("LA"), {}),
+        "rgba.png": (Image.merge("RGBA", (gray, gray, gray, Image.new("L", (5, 6), 255))), {}),
+        "half.png": (Image.new("RGBA", (5, 6), (200, 200, 200, 128)), {}),
+        "palette.gif": (palette, {}),
+        "transparent.png": (palette, {"transparency": b"\xff\xff"}),
+        "cmyk.tif": (cmyk, {}),
+        "cmyk.jpg": (cmyk, {"quality": 100}),
+        "sixteen.png": (Image.fromarray(np.full((6, 5), 100 * 257, np.uint16)), {}),
+        "sixteen.pgm": (Image.fromarray(np.full((6, 5), 100 * 257, np.uint16)), {}),
+        "sixteen.tif": (Image.fromarray(np.full((6, 5), 100 * 257, np.uint16)), {}),
+        "UPPER.JPG": (gray, {"format": "JPEG"}),
+        "a.webp": (gray.convert("RGB"), {"lossless": True}),
+    }
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("name", kinds())
+def test_images_of_every_kind_become_gray_or_rgb(name, channels, tmp_path):
+    image, options = kinds()[name]
+    save(folder(tmp_path) / "train" / "a" / name, image, **options)
+    train = load(tmp_path, channels=channels).splits["train"]
+    assert train.inputs.shape == (5, 6, 5, channels)
+    [found] = [one for one in train.inputs if one.std() < 2]
+    np.testing.assert_allclose(found, 100, atol=1)
+
+
+def test_what_is_transparent_is_black(tmp_path):
+    save(folder(tmp_path) / "train" / "a" / "0.png", Image.new("RGBA", (5, 6), (200, 10, 30, 0)))
+    assert load(tmp_path).splits["train"].inputs[0].max() == 0
+
+
+def test_images_are_turned_as_their_exif_says(tmp_path):
+    upright = pixels(1, 6, 5)[0]
+    turned = Image.Exif()
+    turned[0x0112] = 6  # to be shown turned by a quarter, clockwise
+    save(folder(tmp_path) / "train" / "a" / "0.png", np.rot90(upright).copy(), exif=turned)
+    np.testing.assert_array_equal(load(tmp_path).splits["train"].inputs[0], upright)
+
+
+def test_files_that_are_no_images_and_hidden_ones_are_passed_over(tmp_path):
+    train = folder(tmp_path) / "train"
+    for path in (train / "a" / "notes.txt", train / "a" / "._0.png", train / ".cache" / "x.png", train / "list.csv"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("none")
+    dataset = load(tmp_path)
+    assert len(dataset.splits["train"]) == 4
+    assert dataset.class_names == ("a", "b")
+
+
+def test_folders_within_a_class_and_links_are_followed(tmp_path):
+    train, away = folder(tmp_path / "set") / "train", tmp_path / "away"
+    for i, name in enumerate(("deep/er/2.png", "deep/10.png")):
+        save(train / "a" / name, np.full((6, 5, 3), i, np.uint8))
+    save(away / "x.png", np.full((6, 5, 3), 2, np.uint8))
+    (train / "a" / "link").symlink_to(away)
+    (train / "a" / "z.png").symlink_to(away / "x.png")
+    inputs = load(tmp_path / "set").splits["train"].inputs
+    assert len(inputs) == 8
+    assert [image[0, 0, 0] for image in inputs[2:6]] == [1, 0, 2, 2]
+
+
+def test_links_that_go_in_a_circle_or_nowhere_are_named(tmp_path):
+    link = folder(tmp_path) / "train" / "a" / "link.png"
+    link.symlink_to(tmp_path / "nowhere")
+    refused(tmp_path, r"cannot read .*link\.png, No such file")
+    link.unlink()
+    link.symlink_to(tmp_path / "train" / "a")
+    refused(tmp_path, r"link\.png is a link to a folder that it lies in")
+
+
+def break_image(path):
+    save(path, pixels(1, 60, 60)[0])
+    os.truncate(path, path.stat().st_size // 2)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message", "fields"),
+    [
+        (lambda root: break_image(root / "train/a/0.png"), r"cannot read .*a/0\.png, .*truncated.*: replace it", {}),
+        (lambda root: break_image(root / "test/b/1.png"), r"cannot read .*b/1\.png", {"image_size": 8}),
+        (lambda root: (root / "train/a/0.png").write_text("text"), r"a/0\.png, which is no image: replace", {}),
+        (lambda root: (root / "train/a/0.png").write_bytes(b""), r"a/0\.png, which is no image", {}),
+        (
+            lambda root: save(root / "train/a/0.tif", Image.new("F", (5, 6))),
+            r"0\.tif, its pixels are floating-point numbers",
+            {},
+        ),
+        (lambda root: (root / "train/c").mkdir(), "train/c has no images: add some", {}),
+        (lambda root: shutil.rmtree(root / "test/b"), r"test has 1 folders of classes", {}),
+        (lambda root: save(root / "train/c/0.png", pixels()[0]), "class c is in .*train and not in .*test", {}),
+        (lambda root: save(root / "test/c/0.png", pixels()[0]), "class c is in .*test and not in .*train", {}),
+        (lambda root: shutil.rmtree(root / "test"), "has train/ and no test/: add it", {}),
+        (lambda root: (root / "train").rename(root / "Training"), "no train/, but test, Training|Training, test", {}),
+        (lambda root: None, r"data\.channels=2: take 1 \(gray\) or 3 \(RGB\)", {"channels": 2}),
+        (lambda root: None, "image_size must be at least 1, or 0 for the images' own, got -1", {"image_size": -1}),
+    ],
+)
+def test_folders_that_are_spoilt_are_refused(spoil, message, fields, tmp_path):
+    spoil(folder(tmp_path))
+    refused(tmp_path, message, **fields)
+
+
+def test_a_class_of_one_image_cannot_be_split(tmp_path):
+    folder(tmp_path, names=(".",))
+    (tmp_path / "b" / "0.png").unlink()
+    refused(tmp_path, "class b has one sample, and is to be trained and tested on")
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    refused(tmp_path / "none", "none is no folder here")
+    (tmp_path / "empty").mkdir()
+    refused(tmp_path / "empty", "has 0 folders of classes")
+
+
+def test_too_many_images_to_hold_are_streamed(tmp_path, monkeypatch):
+    held = load(folder(tmp_path), image_size=4, channels=1)
+    monkeypatch.setattr(streams, "MOST_HELD", 8 * 4 * 4 - 1)
+    given = {"mean": (0.5,), "std": (0.2,)}
+    dataset = load(tmp_path, image_size=4, channels=1, **given)
+    assert dataset.class_names == ("a", "b")
+    for name in ("train", "test"):
+        split = dataset.splits[name]
+        assert isinstance(split, splits.Streamed)
+        for ours, theirs in zip(split.read(), held.splits[name].read(), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+    random = load(tmp_path, image_size=4, channels=1, augmentation="random_resized_crop", **given).splits
+    assert (random["train"].images.random_crop, random["test"].images.random_crop) == (True, False)
+    refused(tmp_path, r"more than 2 GiB of images, to be streamed: give data\.image_size", channels=1)
+    refused(tmp_path, r"data\.mean and data\.std: .* is not measured", image_size=4)
+    refused(tmp_path, r"data\.num_train and num_validation are for", image_size=4, num_train=2)
+
+
+# --- files and functions
+
+IMAGES, ROWS = pixels(6), RNG.normal(size=(6, 3))
+LABELS = np.array([0, 1, 2, 0, 1, 2])
+
+
+def arrays(**changes):
+    return {"train_images": IMAGES, "train_labels": LABELS, "test_images": IMAGES, "test_labels": LABELS} | changes
+
+
+@pytest.mark.parametrize(
+    ("images", "shape", "dtype"),
+    [(IMAGES, (6, 5, 3), np.uint8), (IMAGES[..., 0], (6, 5, 1), np.uint8), (ROWS, (3,), np.float32)],
+)
+def test_an_npz_holds_images_or_rows(images, shape, dtype, tmp_path):
+    np.savez(tmp_path / "x.NPZ.npz", **arrays(train_images=images, test_images=images))
+    dataset = load(tmp_path / "x.NPZ.npz")
+    train = dataset.splits["train"]
+    assert (train.shape, train.inputs.dtype, dataset.num_classes, dataset.class_names) == (shape, dtype, 3, ())
+    np.testing.assert_array_equal(train.inputs, images.astype(dtype).reshape(6, *shape))
+    np.testing.assert_array_equal(train.labels, LABELS)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train_images": IMAGES / 255}, r"x\.npz, train: inputs are \(6, 6, 5, 3\) of float64: give uint8 images"),
+        ({"test_images": IMAGES.astype(np.int64)}, "test: inputs are .* of int64"),
+        ({"train_images": IMAGES.transpose(0, 3, 1, 2)}, r"inputs are \(6, 3, 6, 5\) of uint8"),
+        ({"train_images": IMAGES.reshape(6, -1)}, r"inputs are \(6, 90\) of uint8"),
+        ({"train_images": ROWS[:0], "train_labels": LABELS[:0]}, r"inputs are \(0, 3\)"),
+        ({"test_images": IMAGES[:, :4]}, r"to train on are \(6, 5, 3\) of uint8, to test on \(4, 5, 3\) of uint8"),
+        ({"test_images": ROWS.astype(np.float32)}, r"to test on \(3,\) of float32: make them alike"),
+        ({"train_images": np.where(ROWS > 1, np.nan, ROWS)}, "train: row [0-5], column [0-2] is not a finite float32"),
+        ({"train_images": np.full((6, 3), 1e300)}, "row 0, column 0 is not a finite float32"),
+        ({"train_labels": LABELS[:5]}, r"labels are \(5,\) of int64, and there are 6 samples"),
+        ({"train_labels": LABELS[:, None]}, r"labels are \(6, 1\)"),
+        ({"train_labels": LABELS * 1.0}, r"labels are \(6,\) of float64, .* give each an integer"),
+        ({"train_labels": LABELS - 1}, "a label is -1: number the classes from 0"),
+        ({"train_labels": LABELS + 2**40}, f"a label is {2**40 + 2}: number the classes"),
+        ({"train_labels": LABELS + 1, "test_labels": LABELS + 1}, "train: no sample has the label 0"),
+        ({"train_labels": LABELS * 2}, "train: no sample has the label 1, and the largest is 4"),
+        ({"train_labels": LABELS % 2}, "train: no sample has the label 2, and the largest is 2"),
+        ({"test_labels": LABELS % 2}, "test: no sample has the label 2, and the largest is 2"),
+        ({"train_labels": LABELS * 0, "test_labels": LABELS * 0}, "all labels are 0: give samples of two classes"),
+        ({"class_names": np.array(["a", "b"])}, r"class_names are \(2,\) of <U1, and there are 3 classes"),
+        ({"class_names": np.array(["a", "b", "c"], object)}, "cannot read .*x.npz, .* by np.savez, of plain arrays"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(changes, message, tmp_path):
+    np.savez(tmp_path / "x.npz", **arrays(**changes))
+    refused(tmp_path / "x.npz", message)
+
+
+def test_an_npz_that_lacks_something_is_named(tmp_path):
+    np.savez(tmp_path / "x.npz", train_images=IMAGES, test_labels=LABELS, test_images=IMAGES)
+    refused(tmp_path / "x.npz", r"x\.npz has no train_labels: save all of")
+    refused(tmp_path / "none.npz", r"none\.npz is no file")
+    (tmp_path / "text.npz").write_text("text")
+    refused(tmp_path / "text.npz", r"cannot read .*text\.npz")
+    np.savez(tmp_path / "cut.npz", **arrays())
+    os.truncate(tmp_path / "cut.npz", 1000)
+    refused(tmp_path / "cut.npz", r"cannot read .*cut\.npz")
+    np.savez_compressed(tmp_path / "flip.npz", **arrays())
+    with zipfile.ZipFile(tmp_path / "flip.npz") as file:
+        place = file.infolist()[0].header_offset + 200
+    content = bytearray((tmp_path / "flip.npz").read_bytes())
+    content[place] ^= 255
+    (tmp_path / "flip.npz").write_bytes(content)
+    refused(tmp_path / "flip.npz", r"cannot read .*flip\.npz")
+
+
+def table(labels=("10", "2", "x"), n=10):
+    return [f"{i}.5,{place},{label}" for place, label in enumerate(labels) for i in range(n)]
+
+
+def write(path, lines):
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("header", [[], ["length,width,kind"], ["\ufefflength,width,kind"], ["1,2,label"]])
+def test_a_csv_with_or_without_a_header_is_split_in_each_class(header, tmp_path):
+    dataset = load(write(tmp_path / "x.csv", [*header, *table(), ""]))
+    assert dataset.class_names == ("2", "10", "x")
+    for split, count in (("train", 8), ("test", 2)):
+        inputs, labels = dataset.splits[split].read()
+        assert np.bincount(labels).tolist() == [count] * 3
+        assert inputs.dtype == np.float32
+        np.testing.assert_array_equal(np.array([1, 0, 2])[inputs[:, 1].astype(int)], labels)
+    other = load(tmp_path / "x.csv", split_seed=1)
+    assert not np.array_equal(dataset.splits["test"].inputs, other.splits["test"].inputs)
+
+
+def test_the_column_of_labels_is_the_one_that_is_called_so(tmp_path):
+    lines = ["a,label,b", *(f"{i},{'no' if i % 2 else 'yes'},{i / 4}" for i in range(10))]
+    dataset = load(write(tmp_path / "x.csv", lines))
+    inputs, labels = dataset.splits["train"].read()
+    assert dataset.class_names == ("no", "yes")
+    np.testing.assert_array_equal(inputs[:, 0] % 2 == 0, labels)
+    np.testing.assert_array_equal(inputs[:, 0] / 4, inputs[:, 1])
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ([], "has no rows: write some"),
+        (["a,b,label"], "has no rows: write some below its header"),
+        (["1;2;a"], "line 1 has one column: separate features and label by commas"),
+        (["a,b,c", "1,2,x", "1,x"], "line 3 has 2 columns, not 3"),
+        (["a,b,c", "1,,x"], "line 2, column 2 is '', no finite number: fill it in"),
+        (["1,2,x", "1,tall,x"], "line 2, column 2 is 'tall'"),
+        (["1,tall,x", "1,2,x"], "line 1, column 2 is 'tall'"),
+        (["1,2,x", "1,nan,x"], "line 2, column 2 is 'nan'"),
+        (["1,2,x", "1,1e60,x"], "line 2, column 2 is '1e60'"),
+        (["1,2,x", "1,2,"], "line 2 has no label"),
+        (["1,2,x", "1,2,x", "1,2,y"], "class y has one sample"),
+        (["1,2,x", "1,2,x", "1,2,x"], "all labels are 0|two classes"),
+        (['1,2,"x'], "cannot read .*, unexpected end of data: write it anew"),
+    ],
+)
+def test_a_csv_that_is_broken_is_refused(lines, message, tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text("\n".join(lines))
+    refused(path, message)
+
+
+def test_a_csv_that_is_no_utf_8_is_refused(tmp_path):
+    (tmp_path / "x.csv").write_bytes("1,2,é".encode("latin-1"))
+    refused(tmp_path / "x.csv", r"cannot read .*x\.csv, .*utf-8.*: write it anew, as UTF-8")
+    refused(tmp_path / "none.csv", r"none\.csv is no file")
+
+
+def module(tmp_path, monkeypatch, body, name="own_data_of_test"):
+    """A module in the current folder, forgotten afterwards."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path not in ("", str(tmp_path))])
+    monkeypatch.delitem(sys.modules, name, raising=False)
+    (tmp_path / f"{name}.py").write_text(f"import numpy as np\n\ndef load():\n    {body}\n")
+
+
+def test_a_function_of_the_current_folder_returns_splits(tmp_path, monkeypatch):
+    module(tmp_path, monkeypatch, "x = np.eye(4), np.arange(4) % 2; return {'train': x, 'test': x}")
+    before = list(sys.path)
+    dataset = load("own_data_of_test:load")
+    np.testing.assert_array_equal(dataset.splits["test"].inputs, np.eye(4))
+    assert dataset.num_classes == 2
+    assert sys.path == before
+
+
+@pytest.mark.parametrize(
+    ("body", "name", "message"),
+    [
+        ("pass", "own_data_of_test:load", r"load returns no \{'train': \(inputs, labels\)"),
+        ("return {'train': (1, 2)}", "own_data_of_test:load", "load returns no"),
+        ("return {'train': 1, 'test': 2}", "own_data_of_test:load", "load returns no"),
+        ("raise OSError('two\\nlines')", "own_data_of_test:load", "load: OSError: two lines: mend it"),
+        ("pass", "own_data_of_test:other", "AttributeError: .*no attribute 'other'"),
+        ("pass", "no_such_module_here:load", "there is no module no_such_module_here"),
+        ("return {s: ([[1.0], [1.0, 2.0]], [0, 1]) for s in ('train', 'test')}", "own_data_of_test:load", "ragged"),
+        ("return {s: (np.eye(2), [0.5, 1]) for s in ('train', 'test')}", "own_data_of_test:load", "of float64, and"),
+    ],
+)
+def test_functions_that_return_no_splits_are_refused(body, name, message, tmp_path, monkeypatch):
+    module(tmp_path, monkeypatch, body)
+    refused(name, message)
+    monkeypatch.delitem(sys.modules, "own_data_of_test", raising=False)
+
+
+# --- tfds
+
+
+def builder(features, counts, monkeypatch, image=None):
+    """What stands in for a prepared builder: its images are encoded where image gives them."""
+    label = types.SimpleNamespace(num_classes=2, names=["cat", "dog"])
+    known = {name: types.SimpleNamespace(shape=shape) for name, shape in features.items() if name != "label"}
+    info = types.SimpleNamespace(
+        features=known | ({"label": label} if "label" in features else {}),
+        splits={name: types.SimpleNamespace(num_examples=count) for name, count in counts.items()},
+    )
+
+    class Items(list):
+        def __getitems__(self, places):
+            return [self[i] for i in places]
+
+    def items(split, decoders=None):
+        return Items({"image": image(i, bool(decoders)), "label": i % 2} for i in range(counts[split]))
+
+    made = types.SimpleNamespace(
+        info=info, is_prepared=lambda: True, as_data_source=items, name="own", data_path=f"folder {id(features)}"
+    )
+    monkeypatch.setattr(sources, "tfds_builder", lambda _: made)
+    sources._read.cache_clear()
+
+
+def one(i, encoded, height=4):
+    image = np.full((height, 4, 3), i, np.uint8)
+    if not encoded:
+        return image
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("test", ["test", "validation"])
+@pytest.mark.parametrize("size", [0, 2])
+def test_any_images_of_tfds_are_read(test, size, monkeypatch):
+    shape = {"image": (4, 4, 3) if not size else (None, None, 3), "label": ()}
+    builder(shape, {"train": 6, test: 4}, monkeypatch, one if not size else lambda i, _: one(i, True, 4 + i))
+    pytest.importorskip("tensorflow_datasets")
+    dataset = load("tfds:own", image_size=size)
+    assert dataset.class_names == ("cat", "dog")
+    assert {name: len(split) for name, split in dataset.splits.items()} == {"train": 6, "test": 4}
+    np.testing.assert_array_equal(dataset.splits["train"].inputs[:, 0, 0, 0], np.arange(6))
+    assert dataset.splits["test"].shape == ((size or 4), (size or 4), 3)
+    np.testing.assert_array_equal(dataset.splits["test"].labels, [0, 1, 0, 1])
+
+
+@pytest.mark.parametrize(
+    ("features", "counts", "message"),
+    [
+        ({"image": (4, 4, 3), "objects": ()}, {"train": 1, "test": 1}, "has no image .* and label, but image, objects"),
+        ({"text": (), "label": ()}, {"train": 1, "test": 1}, "has no image .* and label, but text, label"),
+        ({"image": (4, 4, 3), "label": ()}, {"train": 1}, "no splits train and test or validation, but train"),
+        ({"image": (None, None, 3), "label": ()}, {"train": 1, "test": 1}, r"several sizes: give data\.image_size"),
+    ],
+)
+def test_sets_of_tfds_that_are_no_classified_images_are_refused(features, counts, message, monkeypatch):
+    builder(features, counts, monkeypatch)
+    refused("tfds:own", message)
+
+
+def test_a_set_that_tfds_does_not_have_or_that_is_not_prepared_ends_the_run(tmp_path, capsys):
+    pytest.importorskip("tensorflow_datasets")
+    for name, message in (
+        ("nosuchset", "tfds has no data set nosuchset to read"),
+        ("mnist", f"run python -m train.prepare tfds:mnist --data_dir={tmp_path}"),
+    ):
+        assert main.main([f"--config.data.name=tfds:{name}", f"--config.data.data_dir={tmp_path}"]) == 2
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.count("\n") == 1
+
+
+# --- names
+
+
+def test_a_run_is_called_by_the_last_part_of_its_data_s_name(tmp_path):
+    names = {"digits": "digits", "/my/sets/pets/": "pets", "../x.npz": "x.npz", "mine:load": "mine-load"}
+    assert {name: config.Data(name=name).title for name in names} == names
+    assert config.Config(data=config.Data(name="/my/sets/pets")).title.startswith("pets, ")
+
+
+def test_a_run_from_before_channels_and_own_sizes_is_still_the_same_run():
+    """Its default of 224 is that of 0 now; another size stays."""
+    old = dataclasses.asdict(config.Config())
+    del old["data"]["channels"]
+    for size, now in ((224, 0), (64, 64)):
+        old["data"]["image_size"] = size
+        assert config.from_tree(config.Config, old).data.image_size == now
+    explicit = dataclasses.asdict(config.Data(name="pets/", image_size=224))
+    assert config.from_tree(config.Data, explicit).image_size == 224
+
+
+def test_an_unknown_name_says_what_else_there_is(tmp_path):
+    refused("pets", "unknown data set pets: take one of digits, .*FOLDER/, FILE.npz, FILE.csv, MODULE:FUNCTION")
+
+
+def test_who_draws_a_test_split_says_so(tmp_path):
+    """A comparison refuses it: alpha would be chosen on what other seeds are tested on."""
+    assert own.draws_test_split(config.Data(name="x.csv"))
+    assert own.draws_test_split(config.Data(name=str(folder(tmp_path / "one", names=(".",)))))
+    assert not own.draws_test_split(config.Data(name=str(folder(tmp_path / "two"))))
+    assert not own.draws_test_split(config.Data(name="x.npz"))
+    assert not own.draws_test_split(config.Data())

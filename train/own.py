@@ -1,0 +1,125 @@
+"""A user's own data, by what its name says: a folder, a file, a function, or a data set of tfds."""
+
+from collections.abc import Iterator
+import contextlib
+import importlib
+import math
+import os
+import pathlib
+import sys
+from typing import Any
+
+from train import config as config_lib
+from train import folders, pictures, sources, streams, tabular
+from train.errors import UsageError
+
+KINDS = ("FOLDER/", "FILE.npz", "FILE.csv", "MODULE:FUNCTION", f"{sources.ANY}NAME")
+
+
+def read(config: config_lib.Data, *, seed: int) -> sources.Raw | streams.Streams:
+    """Reads it.
+
+    Args:
+      config: its name, and how images are cut.
+      seed: of random crops, where images are streamed.
+
+    Raises:
+      UsageError: if there is no such thing, or it is not well formed.
+    """
+    name, path = config.name, pathlib.Path(config.name).expanduser()
+    if name.startswith(sources.ANY):
+        return _tfds(config, seed)
+    if config.image_size < 0:
+        raise UsageError(f"data.image_size must be at least 1, or 0 for the images' own, got {config.image_size}")
+    if path.is_dir():
+        return _folder(path, config, seed)
+    if path.suffix.lower() == ".npz":
+        return tabular.from_npz(path)
+    if path.suffix.lower() == ".csv":
+        return tabular.from_csv(path, split_seed=config.split_seed)
+    if ":" in name and "/" not in name:
+        return _call(name)
+    if "/" in name:
+        raise UsageError(f"{name} is no folder here: name one of images, or FILE.npz or FILE.csv")
+    names = (*sources.EMBEDDED, *sources.RESIDENT, *sources.STREAMED, *KINDS)
+    config_lib.known("data set", name, names)
+    raise AssertionError(name)
+
+
+def draws_test_split(config: config_lib.Data) -> bool:
+    """Whether data.split_seed chooses what is tested on."""
+    path = pathlib.Path(config.name).expanduser()
+    if path.is_dir():
+        return not (path / "train").is_dir()
+    return path.suffix.lower() == ".csv"
+
+
+def _folder(folder: pathlib.Path, config: config_lib.Data, seed: int) -> sources.Raw | streams.Streams:
+    pictures.check(config.channels)
+    files, names = folders.find(folder, split_seed=config.split_seed)
+    size: int | tuple[int, int] = config.image_size
+    if not size:
+        first = files["train"][0]
+        image = pictures.decoded(first["image"], name=first["name"], channels=config.channels)
+        size = image.height, image.width
+    images = {
+        name: streams.Images(part, len(names), size, False, seed, config.channels, central=1)
+        for name, part in files.items()
+    }
+    return streams.held_or_streamed(config, images, names)
+
+
+def _tfds(config: config_lib.Data, seed: int) -> sources.Raw | streams.Streams:
+    builder = sources.prepared(config)
+    features, splits = builder.info.features, builder.info.splits
+    names = getattr(features.get("label"), "names", None)
+    channels = features["image"].shape[-1] if "image" in features else 0
+    if not names or channels not in pictures.MODES:
+        raise UsageError(f"{config.name} has no image (gray or RGB) and label, but {', '.join(features)}: take another")
+    test = next((name for name in ("test", "validation") if name in splits), "")
+    if not test or "train" not in splits:
+        raise UsageError(
+            f"{config.name} has no splits train and test or validation, but {', '.join(splits)}: take another"
+        )
+    shape, num_images = features["image"].shape, splits["train"].num_examples + splits[test].num_examples
+    if not config.image_size and None not in shape and num_images * math.prod(shape) <= streams.MOST_HELD:
+        return sources.from_tfds(config, test)
+    size = config.image_size or (shape[0] if shape[0] == shape[1] else None)
+    if not size:
+        raise UsageError(f"{config.name} has images of several sizes: give data.image_size, to which all are cut")
+    images = {
+        name: streams.Images(streams.encoded(builder, part), len(names), size, False, seed, channels, central=1)
+        for name, part in (("train", "train"), ("test", test))
+    }
+    return streams.held_or_streamed(config, images, tuple(names))
+
+
+def _call(name: str) -> sources.Raw:
+    """What a user's function returns, {"train": (inputs, labels), "test": (inputs, labels)}."""
+    module_name, _, function_name = name.partition(":")
+    try:
+        with _current_folder():
+            function: Any = getattr(importlib.import_module(module_name), function_name)
+            found = function()
+    except ModuleNotFoundError as error:
+        raise UsageError(f"{name}: there is no module {error.name}, here or installed: name another") from None
+    except Exception as error:  # of the user's own code
+        raise UsageError(f"{name}: {type(error).__name__}: {' '.join(str(error).split())}: mend it") from None
+    pairs = isinstance(found, dict) and all(
+        isinstance(found.get(split), tuple | list) and len(found[split]) == 2 for split in tabular.SPLITS
+    )
+    if not pairs:
+        raise UsageError(f"{name} returns no {{'train': (inputs, labels), 'test': (inputs, labels)}}: let it")
+    return tabular.from_arrays(name, found)
+
+
+@contextlib.contextmanager
+def _current_folder() -> Iterator[None]:
+    """Modules of the folder that the program was started in are found, too."""
+    before = sys.path.copy()
+    sys.path.append(os.getcwd())
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        sys.path[:] = before

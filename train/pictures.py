@@ -1,0 +1,54 @@
+"""Image files of any kind, decoded by Pillow: upright, 8 bits, gray or RGB."""
+
+import io
+from typing import Any
+
+import numpy as np
+
+from train.errors import UsageError
+
+MODES = {1: "L", 3: "RGB"}
+
+
+def decoded(encoded: bytes, *, name: str, channels: int) -> Any:
+    """A Pillow image in gray or RGB, turned as its EXIF says; what is transparent lies on black.
+
+    Args:
+      encoded: content of the file; of several frames the first is taken.
+      name: of the file, for messages.
+      channels: 1 or 3.
+
+    Raises:
+      UsageError: if it is no image, broken, or of floating-point pixels, whose range nobody knows.
+    """
+    from PIL import Image, ImageOps
+
+    try:
+        image = ImageOps.exif_transpose(Image.open(io.BytesIO(encoded)))
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
+        elif image.mode.startswith("I"):  # of 16 bits, for which Pillow's convert saturates
+            values = np.clip(np.asarray(image, np.int64), 0, 65535)
+            image = Image.fromarray(((values + 128) // 257).astype(np.uint8))
+        elif image.mode == "F":
+            raise ValueError("its pixels are floating-point numbers")
+        return image.convert(MODES[channels])
+    except Exception as error:  # Pillow's readers raise all kinds
+        raise UsageError(
+            f"cannot read {name}, {_reason(error)}: replace it by a whole image of 8 or 16 bits, or take it away"
+        ) from None
+
+
+def check(channels: int) -> None:
+    """Raises a UsageError unless images can have so many channels."""
+    if channels not in MODES:
+        raise UsageError(f"data.channels={channels}: take 1 (gray) or 3 (RGB)")
+
+
+def _reason(error: Exception) -> str:
+    from PIL import UnidentifiedImageError
+
+    if isinstance(error, UnidentifiedImageError):
+        return "which is no image"  # Pillow's own words name the buffer
+    return " ".join(str(error).split()) or type(error).__name__
