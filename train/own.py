@@ -72,7 +72,7 @@ def _folder(folder: pathlib.Path, config: config_lib.Data, seed: int) -> sources
 def _tfds(config: config_lib.Data, seed: int) -> sources.Raw | streams.Streams:
     builder = sources.prepared(config)
     features, splits = builder.info.features, builder.info.splits
-    names = getattr(features.get("label"), "names", None)
+    names = getattr(features["label"], "names", None) if "label" in features else None
     channels = features["image"].shape[-1] if "image" in features else 0
     if not names or channels not in pictures.MODES:
         raise UsageError(f"{config.name} has no image (gray or RGB) and label, but {', '.join(features)}: take another")

@@ -113,7 +113,7 @@ def tfds_builder(config: config_lib.Data) -> Any:
     try:
         return tfds.builder(name, data_dir=folder, file_format="array_record")
     except Exception as error:  # tfds raises all kinds, and lists its thousand names
-        reason = str(error).strip().partition("\n")[0]
+        reason = str(error).strip().partition("\n")[0].rstrip(".:")
         raise UsageError(
             f"tfds has no data set {name} to read, {reason}: see tensorflow.org/datasets/catalog"
         ) from None

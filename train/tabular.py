@@ -50,7 +50,7 @@ def from_arrays(name: str, splits: Mapping[str, Any], class_names: Any = ()) -> 
     """
     arrays = {split: _checked(f"{name}, {split}", *splits[split]) for split in SPLITS}
     (train, labels), (test, test_labels) = arrays["train"], arrays["test"]
-    if train.shape[1:] != test.shape[1:] or train.dtype != test.dtype:
+    if train.shape[1:] != test.shape[1:]:
         raise UsageError(
             f"{name}: samples to train on are {train.shape[1:]} of {train.dtype}, to test on {test.shape[1:]} of "
             f"{test.dtype}: make them alike"

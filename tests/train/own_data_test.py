@@ -98,11 +98,11 @@ def test_a_folder_of_classes_is_split_by_its_seed_and_in_each_class(tmp_path):
 
 
 def test_images_are_cut_to_the_square_in_their_middle(tmp_path):
-    ramp = np.broadcast_to(np.arange(40, dtype=np.uint8)[None, :, None], (20, 40, 3))
+    ramp = np.broadcast_to(5 * np.arange(40, dtype=np.uint8)[None, :, None], (20, 40, 3))
     save(folder(tmp_path) / "train" / "a" / "0.png", ramp)
     square = load(tmp_path, image_size=10).splits["train"].inputs[0]
     assert square.shape == (10, 10, 3)
-    np.testing.assert_allclose(square[5, 1:-1, 0], (10 + 2 * np.arange(10) + 0.5)[1:-1], atol=1)
+    np.testing.assert_allclose(square[5, 1:-1, 0], 5 * (10 + 2 * np.arange(10) + 0.5)[1:-1], atol=1)
 
 
 def test_images_of_several_sizes_need_one_to_be_cut_to(tmp_path):
@@ -332,7 +332,7 @@ def write(path, lines):
     return path
 
 
-@pytest.mark.parametrize("header", [[], ["length,width,kind"], ["\ufefflength,width,kind"], ["1,2,label"]])
+@pytest.mark.parametrize("header", [[], ["length,width,kind"], ["1,2,label"]])
 def test_a_csv_with_or_without_a_header_is_split_in_each_class(header, tmp_path):
     dataset = load(write(tmp_path / "x.csv", [*header, *table(), ""]))
     assert dataset.class_names == ("2", "10", "x")
@@ -343,6 +343,12 @@ def test_a_csv_with_or_without_a_header_is_split_in_each_class(header, tmp_path)
         np.testing.assert_array_equal(np.array([1, 0, 2])[inputs[:, 1].astype(int)], labels)
     other = load(tmp_path / "x.csv", split_seed=1)
     assert not np.array_equal(dataset.splits["test"].inputs, other.splits["test"].inputs)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_cell(tmp_path):
+    plain = load(write(tmp_path / "plain.csv", table()))
+    marked = load(write(tmp_path / "marked.csv", ["\ufeff" + table()[0], *table()[1:]]))
+    np.testing.assert_array_equal(marked.splits["train"].inputs, plain.splits["train"].inputs)
 
 
 def test_the_column_of_labels_is_the_one_that_is_called_so(tmp_path):
@@ -426,9 +432,13 @@ def test_functions_that_return_no_splits_are_refused(body, name, message, tmp_pa
 def builder(features, counts, monkeypatch, image=None):
     """What stands in for a prepared builder: its images are encoded where image gives them."""
     label = types.SimpleNamespace(num_classes=2, names=["cat", "dog"])
+
+    class Features(dict):  # tfds' has no get
+        get = None
+
     known = {name: types.SimpleNamespace(shape=shape) for name, shape in features.items() if name != "label"}
     info = types.SimpleNamespace(
-        features=known | ({"label": label} if "label" in features else {}),
+        features=Features(known | ({"label": label} if "label" in features else {})),
         splits={name: types.SimpleNamespace(num_examples=count) for name, count in counts.items()},
     )
 
