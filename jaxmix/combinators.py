@@ -8,7 +8,27 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxmix import checks
-from jaxmix.types import MixFn, Scalar
+from jaxmix.types import Batch, Labels, MixFn, Scalar
+
+
+def erm(batch: Batch, labels: Labels, rng: Any) -> tuple[Batch, Labels]:
+    """Mixes nothing: empirical risk minimisation, as a MixFn where one has to be named.
+
+    Args:
+      batch: anything.
+      labels: anything.
+      rng: ignored.
+
+    Returns:
+      The same batch and labels.
+
+    Example:
+      >>> half_of_all_batches = jaxmix.one_of(jaxmix.mixup, combinators.erm)
+      >>> half_of_all_batches(jnp.ones((4, 2)), jnp.eye(4), jax.random.key(0))[1].shape
+      (4, 4)
+    """
+    del rng
+    return batch, labels
 
 
 def sometimes(fn: MixFn, *, probability: Scalar) -> MixFn:

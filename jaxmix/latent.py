@@ -166,6 +166,32 @@ def reconstruct(batch: Batch, *, encode: Callable[[Batch], Array], decode: Calla
     return decoded
 
 
+def reconstructed(fn: MixFn, *, encode: Callable[[Batch], Array], decode: Callable[[Array], Batch]) -> MixFn:
+    """Mixes what a generative model makes of the batch: `reconstruct`, and then a MixFn.
+
+    Args:
+      fn: what mixes the reconstructions; `combinators.erm` leaves them as they are.
+      encode: batch -> latents.
+      decode: latents -> batch.
+
+    Returns:
+      A MixFn.
+
+    Raises:
+      ValueError: when called, as `reconstruct` does.
+
+    Example:
+      >>> control = latent.reconstructed(jaxmix.mixup, encode=jnp.round, decode=lambda z: z)
+      >>> control(jnp.array([[0.2], [0.4]]), jnp.eye(2), jax.random.key(0))[0].tolist()
+      [[0.0], [0.0]]
+    """
+
+    def mixed_reconstructions(batch, labels, rng):
+        return fn(reconstruct(batch, encode=encode, decode=decode), labels, rng)
+
+    return mixed_reconstructions
+
+
 def _mix_of_latents(alpha: Scalar, interpolation: str, pairing: PairingFn) -> MixFn:
     """Mixup, along lines or along arcs."""
     if interpolation not in ("linear", "slerp"):

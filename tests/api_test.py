@@ -23,7 +23,13 @@ from tests.fuzz_test import FUZZED
 
 ROOT = pathlib.Path(__file__).parents[1]
 MODULES = [importlib.import_module(name) for _, name, _ in pkgutil.walk_packages(jaxmix.__path__, "jaxmix.")]
-INTERNAL = {"jaxmix.checks", "jaxmix.dtypes", "jaxmix.types", "jaxmix.evaluation.corruptions.levels"}
+INTERNAL = {
+    "jaxmix.checks",
+    "jaxmix.dtypes",
+    "jaxmix.signatures",
+    "jaxmix.types",
+    "jaxmix.evaluation.corruptions.levels",
+}
 NAMES = {
     **{module.__name__.rpartition(".")[2]: module for module in MODULES},
     "functools": functools,
@@ -80,7 +86,7 @@ def test_docstrings_name_every_argument_the_result_the_errors_and_an_example(nam
         assert f"\n{section}\n" in doc, section
     parameters = inspect.signature(FUNCTIONS[name]).parameters
     for parameter in parameters:
-        assert re.search(rf"^  \*?{parameter}: ", doc, re.MULTILINE), parameter
+        assert re.search(rf"^  \*{{0,2}}{parameter}: ", doc, re.MULTILINE), parameter
     source = inspect.getsource(inspect.unwrap(FUNCTIONS[name]))
     if "raise " in source or "checks." in source:
         assert "\nRaises:\n" in doc

@@ -30,8 +30,10 @@ LAYERS = {
     "embedding": {"types", "checks", "layout", "ratios", "core", "attention"},
     "combinators": {"types", "checks"},
     "latent": {"types", "checks", "layout", "core", "masks", "pairings", "pairwise", "ratios", "combinators"},
+    "signatures": {"types"},
     "policies": {
         "types",
+        "signatures",
         "assignment",
         "attention",
         "core",

@@ -20,7 +20,10 @@ def test_everything_public_has_its_name():
     for name in jaxmix.__all__:
         fn = getattr(jaxmix, name)
         if inspect.isfunction(fn) and [*inspect.signature(fn).parameters][1:3] == ["labels", "rng"]:
-            assert jaxmix.policy(name) is fn
+            if name not in ("varmixup", "multimix", "dense_multimix", "mix"):  # which need options
+                assert jaxmix.policy(name) is fn
+            else:
+                assert policies.NAMES[name] is fn
     for module, parts in (("masks", conftest.MASKS), ("pairings", conftest.PAIRINGS)):
         for name in parts:
             assert policies.NAMES[name] is getattr(getattr(jaxmix, module), name)
@@ -76,6 +79,52 @@ def test_alpha_follows_progress_and_every_value_shares_one_trace():
         expected = jax.jit(jaxmix.mixup)(X, LABELS, jax.random.key(1), alpha=alpha)[1]
         assert jnp.allclose(mixed(jnp.float32(progress))[1], expected, atol=1e-5)
     assert len(traces) == 1
+
+
+def test_what_no_text_can_say_is_given():
+    parts = {"encode": jnp.log1p, "decode": jnp.expm1}
+    by_hand = jaxmix.sometimes(functools.partial(jaxmix.varmixup, alpha=0.4, **parts), probability=0.5)
+    for text in ("sometimes(varmixup(alpha=0.4), probability=0.5)", "sometimes(reconstructed(erm), probability=0.0)"):
+        fn = jaxmix.policy(text, **parts)
+        expected = by_hand(X, LABELS, jax.random.key(0))[0] if "varmixup" in text else X
+        assert jnp.array_equal(fn(X, LABELS, jax.random.key(0))[0], expected)
+    assert jaxmix.policy("varmixup", **parts).keywords == parts
+    with pytest.raises(ValueError, match="policy 'mixup': no function in it has the option encode, decode, which was"):
+        jaxmix.policy("mixup", **parts)
+    with pytest.raises(ValueError, match="varmixup needs decode="):
+        jaxmix.policy("varmixup", encode=jnp.log1p)
+
+
+def test_options_of_all_functions():
+    found = policies.options("sometimes(cutmix(pairing=transport(k=linear(1, 2))), probability=0.5)")
+    assert found == {
+        "alpha",
+        "pairing",
+        "shared",
+        "k",
+        "solver",
+        "cost",
+        "groups",
+        "features",
+        "probability",
+    }
+    assert policies.options("one_of(mixup, multimix(num_mixed=3))") >= {"num_mixed", "alpha", "probabilities"}
+
+
+def test_other_names_and_any_kind():
+    def objective(model, batch, labels, rng, *, alpha=1.0):
+        return model, alpha
+
+    names = {"objective": objective, "mixup": jaxmix.mixup}
+    assert policies.read("objective(alpha=linear(0, 4))", names=names, progress=0.25)("model", 0, 0, 0) == (
+        "model",
+        1.0,
+    )
+    assert policies.read("box(side=1)", names={"box": lambda **sides: sides}) == {"side": 1}
+    with pytest.raises(ValueError, match="no mixip: did you mean mixup"):
+        policies.read("mixip", names=names)
+    with pytest.raises(ValueError, match="the policy must be a method"):
+        policies.read("objective", names=names, kind=jaxmix.MixFn)
 
 
 def test_functions_of_one_s_own(tmp_path, monkeypatch):
@@ -140,7 +189,9 @@ def test_the_normal_form(text, normal):
         ("one_of(mixup, 3)", "fns of one_of must be a method"),
         ("mixup(0.3)", "mixup takes options by name, such as mixup(alpha=...)"),
         ("multimix()", "multimix needs num_mixed="),
+        ("multimix", "multimix needs num_mixed="),
         ("varmixup()", "varmixup needs encode=, decode="),
+        ("sometimes", "sometimes needs probability="),
         ("sometimes(probability=0.5)", "the policy must be a method, a function of (batch, labels, rng)"),
         ("sometimes(mixup)", "sometimes needs probability="),
         ("sometimes(mixup, probability=3)", "probability must lie in [0, 1], got 3"),
