@@ -10,13 +10,14 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxmix import vae
-from train import augmentation, checkpoints, checks, loop, objectives, optimizers, parallel, splits, steps
+from jaxmix.combinators import erm
+from train import augmentation, checkpoints, checks, loop, mixing, optimizers, parallel, splits, steps
 from train import config as config_lib
 from train.config import VaeConfig
 from train.data import Dataset
 from train.errors import UsageError
 from train.figures import Line, Panel
-from train.objectives import Codec
+from train.mixing import Codec
 from train.reporting import Column, Display
 
 DISPLAY = Display(
@@ -86,7 +87,7 @@ def build(config: VaeConfig, dataset: Dataset) -> loop.Program:
         first_inputs=functools.partial(
             steps.first_inputs,
             augment=augment,
-            mix=objectives.identity,
+            mix=erm,
             num_classes=dataset.num_classes,
         ),
     )
@@ -155,6 +156,16 @@ def load(folder: pathlib.Path, shape: tuple[int, ...]) -> Codec:
     restored = saved.restore(like)
     apply: Any = functools.partial(_model(config, shape).apply, {"params": jax.device_get(restored.params)})
     return Codec(lambda images: apply(images, method="encode")[0], lambda latents: apply(latents, method="decode"))
+
+
+def for_mixing(mix: config_lib.Mix, config: config_lib.Data, dataset: Dataset) -> Codec | None:
+    """The VAE that a policy needs, or None; see `for_classifier`."""
+    if mix.vae and not mixing.takes_codec(mix):
+        raise UsageError(
+            f"mix.vae={mix.vae} is of no use to mix.policy={mix.policy}: take varmixup(...), or {mix.policy} "
+            f"of its reconstructions by reconstructed({mix.policy}), or leave it"
+        )
+    return for_classifier(mix.vae, config, dataset) if mix.vae or mixing.lacks_codec(mix) else None
 
 
 def for_classifier(folder: str, config: config_lib.Data, dataset: Dataset) -> Codec:

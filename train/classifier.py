@@ -1,15 +1,15 @@
 """The classifier: what its configuration computes, and how it is shown."""
 
-import dataclasses
 import functools
 import pathlib
 
+from flax import linen as nn
 import jax
 import jax.numpy as jnp
 import optax
 
 from jaxmix.evaluation import calibration
-from train import augmentation, autoencoder, checks, loop, models, objectives, optimizers, parallel, steps
+from train import augmentation, autoencoder, checks, loop, mixing, models, optimizers, parallel, steps
 from train.config import Config
 from train.data import Dataset
 from train.figures import Line, Panel
@@ -54,13 +54,13 @@ def build(config: Config, dataset: Dataset) -> loop.Program:
     Raises:
       UsageError: if the configuration does not fit its data or the devices.
     """
-    named = config.mix.vae or config.mix.method == "varmixup"
-    vae = autoencoder.for_classifier(config.mix.vae, config.data, dataset) if named else None
-    checks.check(config, dataset, devices=jax.device_count(), vae=vae)
+    codec = autoencoder.for_mixing(config.mix, config.data, dataset)
+    checks.check(config, dataset, devices=jax.device_count(), codec=codec)
     train_split = dataset.splits["train"]
     steps_per_epoch = len(train_split) // config.data.batch_size
     mixed_epochs = config.num_epochs - config.mix.clean_epochs
     model, optimizer, learning_rate = parts(config, dataset)
+    objective_fits(config, dataset, model, codec)
     augment = augmentation.build(config.data.augmentation, train_split.shape, cropped=train_split.resident[0] is None)
     step = functools.partial(
         steps.train_step,
@@ -68,12 +68,15 @@ def build(config: Config, dataset: Dataset) -> loop.Program:
         augment=augment,
         optimizer=optimizer,
         num_classes=dataset.num_classes,
+        label_smoothing=config.mix.label_smoothing,
         axis_name=parallel.AXIS,
     )
-    clean = dataclasses.replace(config.mix, method="erm", probability=1.0, clean_weight=0.0, vae="")
     mixed_step, clean_step = (
-        parallel.train_step(functools.partial(step, objective=objectives.build(mix, num_steps=num_steps, vae=codec)))
-        for mix, num_steps, codec in ((config.mix, mixed_epochs * steps_per_epoch, vae), (clean, 0, None))
+        parallel.train_step(functools.partial(step, objective=objective))
+        for objective in (
+            mixing.build(config.mix, num_steps=mixed_epochs * steps_per_epoch, codec=codec),
+            mixing.build(mixing.clean(config.mix), num_steps=0),
+        )
     )
     return loop.Program(
         init=functools.partial(init, config, dataset),
@@ -85,8 +88,9 @@ def build(config: Config, dataset: Dataset) -> loop.Program:
         first_inputs=functools.partial(
             steps.first_inputs,
             augment=augment,
-            mix=objectives.slots(config.mix, config.mix.alpha, vae).inputs,
+            mix=mixing.of_inputs(config.mix, codec),
             num_classes=dataset.num_classes,
+            label_smoothing=config.mix.label_smoothing,
         ),
     )
 
@@ -101,6 +105,18 @@ def parts(config: Config, dataset: Dataset) -> tuple[models.Classifier, optax.Gr
     )
     model = models.build(config.model, train_split.shape, dataset.num_classes)
     return model, optimizers.build(config.optimizer, learning_rate), learning_rate
+
+
+def objective_fits(config: Config, dataset: Dataset, model: models.Classifier, codec: mixing.Codec | None) -> None:
+    """Raises a UsageError where a policy is an objective that the model does not go with."""
+    split, mutable = dataset.splits["train"], ("batch_stats", "intermediates")
+    for objective in filter(mixing.is_objective, mixing.ends_of(config.mix, codec)):
+        n = config.data.batch_size // jax.device_count()
+        inputs = jax.ShapeDtypeStruct((n, *split.shape), jnp.float32)
+        labels = jax.ShapeDtypeStruct((n, dataset.num_classes), jnp.float32)
+        variables = checks.fits(model.init, jax.random.key(0), inputs, what="config.model")
+        loss, what = nn.apply(objective, model, mutable=mutable), f"config.mix.policy {config.mix.policy!r}"
+        checks.fits(loss, variables, inputs, labels, jax.random.key(0), what=what)
 
 
 def init(config: Config, dataset: Dataset, rng: jax.Array) -> steps.TrainState:

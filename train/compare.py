@@ -88,12 +88,12 @@ def evaluated(run: Run, workdir: pathlib.Path, comparison: Comparison, rescaling
 
 def choose(
     comparison: Comparison, dataset: str, method: str, workdir: pathlib.Path, done: Callable[[Run], None]
-) -> list[dict[str, float]]:
+) -> list[dict[str, Any]]:
     """The candidates of alpha, the best first: by mean accuracy on the validation splits, then by NLL."""
     alphas = comparison_lib.candidates(comparison, method)
     if len(alphas) == 1:
         return [{"alpha": alphas[0]}]
-    tried = []
+    tried: list[dict[str, Any]] = []
     for alpha in alphas:
         rows = []
         for seed in comparison_lib.selection_seeds(comparison):
@@ -143,9 +143,8 @@ def compare(comparison: Comparison, workdir: pathlib.Path) -> dict[str, Any]:
                 measured = evaluated(run, workdir, comparison, rescaling)
                 values = {key: measured.values[key] for key in comparison.measures}
                 shown = {"corruptions": measured.corruptions} if title in comparison.by_corruption else {}
-                alpha = run.config.mix.alpha
                 runs.append(
-                    {"dataset": dataset, "method": title, "alpha": alpha, "seed": seed, "values": values, **shown}
+                    {"dataset": dataset, "method": title, "alpha": run.alpha, "seed": seed, "values": values, **shown}
                 )
             done(run)
     bar.close()

@@ -8,13 +8,14 @@ import re
 import statistics
 from typing import Any
 
-from train import own
+from train import flat_mix, own
 from train.config import Config, Mix, from_tree, known
 from train.errors import UsageError
 from train.measures import MEASURES, RESCALINGS
 
 Results = dict[str, Any]  # what train.compare writes as JSON
 
+ALPHA = "{alpha}"  # in a policy: the number that is tuned
 SELECTION_SEED = 1000  # the first seed of the runs that alpha is chosen by; no measured run has it
 
 
@@ -46,8 +47,9 @@ class Comparison:
 
     Attributes:
       datasets: by title, what is trained but for the mixing.
-      methods: by title, the mixing; the first is the one that others are compared with.
-      alphas: candidates of alpha for all but erm, tried on the validation split; empty keeps each method's own.
+      methods: by title, the mixing; the first is the one that others are compared with. What stands as {alpha} in
+        a policy is tuned.
+      alphas: candidates of it, tried on the validation split.
       num_seeds: number of measured runs of each method on each data set.
       num_selection_seeds: number of runs that each candidate is judged by.
       measures: columns of the table, keys of train.measures.MEASURES.
@@ -73,7 +75,9 @@ def from_design(design: dict[str, Any]) -> Comparison:
     """What results say that they compared."""
     parts: dict[str, Any] = {k: tuple(value) if isinstance(value, list) else value for k, value in design.items()}
     parts["datasets"] = {name: from_tree(Config, tree) for name, tree in design["datasets"].items()}
-    parts["methods"] = {name: from_tree(Mix, tree) for name, tree in design["methods"].items()}
+    alpha = "{alpha}" if design["alphas"] else ""
+    methods = {name: flat_mix.translated(tree, alpha) for name, tree in design["methods"].items()}
+    parts["methods"] = {name: from_tree(Mix, tree) for name, tree in methods.items()}
     parts["claims"] = tuple(Claim(**claim | {"methods": tuple(claim["methods"])}) for claim in design["claims"])
     return Comparison(**parts)
 
@@ -86,27 +90,33 @@ class Run:
       dataset: title of the data set.
       method: title of the method.
       config: everything that determines it.
+      alpha: what stands for {alpha} in its policy; None where there is none.
     """
 
     dataset: str
     method: str
     config: Config
+    alpha: float | None = None
 
     def folder(self, workdir: pathlib.Path) -> pathlib.Path:
         """Where it lies, by what tells it from the others."""
-        mix = self.config.mix
-        method = self.method if mix.method == "erm" else f"{self.method} alpha={mix.alpha:g}"
+        method = self.method if self.alpha is None else f"{self.method} alpha={self.alpha:g}"
         names = (self.dataset, method, f"seed={self.config.seed}")
         return workdir.joinpath(*(re.sub(r"[^\w=.-]+", "_", name) for name in names))
 
 
-def run(comparison: Comparison, dataset: str, method: str, alpha: float, seed: int) -> Run:
+def run(comparison: Comparison, dataset: str, method: str, alpha: float | None, seed: int) -> Run:
     """A run; the seed draws the training and validation samples, too, the same for all methods."""
     base, mix = comparison.datasets[dataset], comparison.methods[method]
-    if mix.method != "erm":
-        mix = dataclasses.replace(mix, alpha=alpha)
+    if alpha is not None:
+        mix = with_alpha(mix, alpha)
     data = dataclasses.replace(base.data, split_seed=seed)
-    return Run(dataset, method, dataclasses.replace(base, data=data, mix=mix, seed=seed))
+    return Run(dataset, method, dataclasses.replace(base, data=data, mix=mix, seed=seed), alpha)
+
+
+def with_alpha(mix: Mix, alpha: float) -> Mix:
+    """The mixing with a number in place of {alpha}."""
+    return dataclasses.replace(mix, policy=mix.policy.replace(ALPHA, f"{alpha:g}"))
 
 
 def placed(comparison: Comparison, **places: Any) -> Comparison:
@@ -127,7 +137,11 @@ def num_runs(comparison: Comparison) -> int:
 
 def rows(comparison: Comparison, method: str) -> dict[str, str]:
     """The rows that a method has in tables, by title, and the rescaling of each, empty for none."""
-    rescalings = comparison.rescalings if comparison.methods[method].contracts else ()
+    from train import mixing  # needs JAX
+
+    alphas = [alpha for alpha in candidates(comparison, method) if alpha is not None]
+    mix = with_alpha(comparison.methods[method], alphas[0]) if alphas else comparison.methods[method]
+    rescalings = comparison.rescalings if mixing.contraction(mix) is not None else ()
     return {method: ""} | {f"{method}, {RESCALINGS[rescaling].title}": rescaling for rescaling in rescalings}
 
 
@@ -142,6 +156,11 @@ def check(comparison: Comparison) -> None:
         raise UsageError(f"num_seeds must be at least 2, to have a standard error, got {comparison.num_seeds}")
     if comparison.num_selection_seeds < 1 or comparison.limit < 0:
         raise UsageError("num_selection_seeds must be at least 1 and limit at least 0")
+    tuned = [method for method, mix in comparison.methods.items() if ALPHA in mix.policy]
+    if bool(tuned) != bool(comparison.alphas):
+        raise UsageError(
+            f"alphas={comparison.alphas} and policies with {ALPHA}, {', '.join(tuned) or 'none'}: give both or neither"
+        )
     for dataset, base in comparison.datasets.items():
         if own.draws_test_split(base.data):
             raise UsageError(
@@ -215,7 +234,6 @@ def differences(record: Results, dataset: str, method: str, against: str, key: s
     return [one - other for one, other in pairs]
 
 
-def candidates(comparison: Comparison, method: str) -> tuple[float, ...]:
-    """The alphas among which one is chosen on the validation split."""
-    mix = comparison.methods[method]
-    return comparison.alphas if comparison.alphas and mix.method != "erm" and not mix.alpha_range else (mix.alpha,)
+def candidates(comparison: Comparison, method: str) -> tuple[float | None, ...]:
+    """The alphas among which one is chosen on the validation split; None alone where nothing is tuned."""
+    return comparison.alphas if ALPHA in comparison.methods[method].policy else (None,)

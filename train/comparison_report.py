@@ -63,8 +63,8 @@ def tables(record: Results) -> list[str]:
     for dataset in datasets:
         for method in methods:
             runs = [run for run in record["runs"] if (run["dataset"], run["method"]) == (dataset, method)]
-            mixes = design["methods"].get(method, {}).get("method") != "erm"
-            alpha = f"{runs[0]['alpha']:g}" if mixes else ""
+            erm = design["methods"].get(method, {}).get("method") == "erm"  # as records once had it
+            alpha = "" if erm or runs[0]["alpha"] is None else f"{runs[0]['alpha']:g}"
             cells = [_cell(record, dataset, method, methods[0], key) for key in keys]
             cost = _cost(record, dataset, method) if method != methods[0] else "1"
             lines.append(

@@ -9,6 +9,7 @@ import os
 import pathlib
 from typing import Any, TypeVar
 
+from train import flat_mix
 from train.errors import UsageError
 
 Kind = TypeVar("Kind")
@@ -67,58 +68,15 @@ class Model:
 class Mix:
     """How samples are mixed; each device mixes its own share of the batch."""
 
-    method: str = _field(
-        "kmixup",
-        "erm (none), mixup, cutmix, hmix, gmix, kmixup, varmixup, multimix, dense_multimix or approximate_mixup",
+    policy: str = _field(
+        "kmixup(k=8, alpha=1.0)",
+        "what is mixed, as of jaxmix.policy; erm: nothing; or an objective: dense_multimix, approximate_mixup",
     )
     space: str = _field("inputs", "where: inputs, embeddings (mixup there is manifold mixup) or logits")
-    alpha: float = _field(1.0, "concentration of the ratio's Beta, or of MultiMix' Dirichlet, > 0")
-    final_alpha: float = _field(0.0, "what alpha changes to, linearly over the mixed epochs; 0 keeps it")
-    alpha_range: tuple[float, ...] = _field((), "multimix, dense_multimix: ends of the range that each point's is from")
-    num_mixed: int = _field(
-        1000, "multimix, dense_multimix: points that are mixed of a device's batch, or of each position"
-    )
-    per_position: bool = _field(False, "dense_multimix: draws of its own for each position")
+    label_smoothing: float = _field(0.0, "share of each label, before mixing, that goes to all classes alike")
     clean_weight: float = _field(0.0, "of unmixed samples' loss, which is added; none where inputs are mixed")
-    vae: str = _field("", "varmixup: run folder of train.vae; other methods mix its reconstructions of inputs")
-    interpolation: str = _field("linear", "varmixup: linear or slerp")
-    real_fraction: float = _field(0.0, "varmixup: chance of a sample to stay as it is")
-    area_ratio: float = _field(0.5, "hmix: the box' part of the partner's share, from 0 to 1")
-    pairing: str = _field("permutation", "of all but kmixup: permutation, or transport, which makes cutmix k-cutmix")
-    k: int = _field(8, "transport: size of the groups; divides the batch of one device at least twice")
-    solver: str = _field("sinkhorn", "transport: sinkhorn or exact")
-    probability: float = _field(1.0, "chance of a sample to be mixed at all")
-    shared: bool = _field(False, "one ratio and mask for the whole batch of a device")
     clean_epochs: int = _field(0, "last epochs, which mix nothing")
-    curvature: bool = _field(False, "approximate_mixup: with its term of second derivatives")
-
-    @property
-    def matches(self) -> bool:
-        """Whether groups are matched, so that k has to fit the batch."""
-        return self.k > 1 and (self.method == "kmixup" or (self.method != "erm" and self.pairing == "transport"))
-
-    @property
-    def draws_partners(self) -> bool:
-        """Whether samples are mixed in pairs."""
-        return self.method not in ("erm", "multimix", "dense_multimix", "approximate_mixup")
-
-    @property
-    def mixes_inputs(self) -> bool:
-        """Whether the network sees no clean samples."""
-        return self.space == "inputs" and self.method not in ("erm", "dense_multimix")
-
-    @property
-    def contracts(self) -> bool:
-        """Whether the model learns from contracted samples and labels, so that rescaling may undo that."""
-        uniform = self.method == "approximate_mixup" or (self.method == "mixup" and self.pairing == "permutation")
-        return (
-            uniform
-            and self.space == "inputs"
-            and not self.vae
-            and self.probability == 1
-            and not self.final_alpha
-            and not self.clean_epochs
-        )
+    vae: str = _field("", "for varmixup(...), reconstructed(...) and in_latent_space(...): run folder of train.vae")
 
 
 @dataclasses.dataclass
@@ -151,7 +109,7 @@ class Config:
     def title(self) -> str:
         """What a figure is headed by."""
         space = "" if self.mix.space == "inputs" else f" of {self.mix.space}"
-        return f"{self.data.title}, {self.model.name}, {self.mix.method}{space}, seed {self.seed}"
+        return f"{self.data.title}, {self.model.name}, {self.mix.policy}{space}, seed {self.seed}"
 
 
 @dataclasses.dataclass
@@ -210,6 +168,8 @@ def from_tree(kind: Any, tree: dict[str, Any]) -> Any:
     """A configuration, or part of one, from its fields as JSON has them; those that are missing have their defaults."""
     if kind is Data and "channels" not in tree and tree.get("image_size") == 224:
         tree = tree | {"image_size": 0}  # as that default is written since data have channels
+    if kind is Mix:
+        tree = flat_mix.translated(tree)
     parts = {
         field.name: from_tree(field.type, tree[field.name]) if isinstance(tree[field.name], dict) else tree[field.name]
         for field in dataclasses.fields(kind)

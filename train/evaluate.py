@@ -82,15 +82,17 @@ def evaluate(folder: pathlib.Path, options: Options, *, quiet: bool = False) -> 
     """
     import tqdm
 
+    from train import mixing
     from train import predictor as predictor_lib
 
     config, dataset, predictor = predictor_lib.load(
         folder, data_dir=options.data_dir, manual_dir=options.manual_dir, batch_size=options.batch_size
     )
+    alpha = mixing.contraction(config.mix)
     if options.rescale:
-        if not config.mix.contracts:
+        if alpha is None:
             raise UsageError(f"--rescale={options.rescale} does not apply: it needs {NEEDS['rescaling']}")
-        predictor = predictor.wrapped(predictor_lib.Rescaling(config.mix.alpha, RESCALINGS[options.rescale]))
+        predictor = predictor.wrapped(predictor_lib.Rescaling(alpha, RESCALINGS[options.rescale]))
     asked = list(_sections(config, dataset, options))
     for name in set(options.only) - {name for name, _ in asked}:
         raise UsageError(f"section {name} does not apply: it needs {NEEDS[name]}")
@@ -105,7 +107,7 @@ def evaluate(folder: pathlib.Path, options: Options, *, quiet: bool = False) -> 
 
 def _sections(config: Any, dataset: Any, options: Options) -> "Iterator[tuple[str, Callable[[Predictor], Section]]]":
     """The sections that are asked for and apply, ready to be called."""
-    from train import others, sections
+    from train import mixing, others, sections
 
     splits = {name: sections.Samples(*split.read()) for name, split in dataset.splits.items() if name != "train"}
     test, held_out = splits["test"], splits.get("validation")
@@ -113,8 +115,9 @@ def _sections(config: Any, dataset: Any, options: Options) -> "Iterator[tuple[st
     only = options.only or tuple(NEEDS)
     if "calibration" in only:
         yield "calibration", functools.partial(sections.clean, samples=test, held_out=held_out)
-    if "rescaling" in only and config.mix.contracts:
-        yield "rescaling", functools.partial(sections.rescaled, samples=test, alpha=config.mix.alpha)
+    alpha = mixing.contraction(config.mix)
+    if "rescaling" in only and alpha is not None:
+        yield "rescaling", functools.partial(sections.rescaled, samples=test, alpha=alpha)
     if "embeddings" in only:
         yield "embeddings", functools.partial(sections.embedding, samples=test, class_names=dataset.class_names)
     if not images:

@@ -2,7 +2,7 @@
 # Trains on a Google Cloud TPU VM: a single host, or a slice of several workers.
 #
 # Usage:   train/launch_tpu.sh --name=NAME --zone=ZONE [FLAG ...] -- [ARGUMENT OF train.main ...]
-# Example: train/launch_tpu.sh --name=first --zone=us-west4-a --spot --mount=my-bucket -- --config.mix.alpha=0.2
+# Example: train/launch_tpu.sh --name=first --zone=us-west4-a --spot --mount=my-bucket -- --config.mix.policy='mixup(alpha=0.2)'
 #
 # Creates the TPU VM, or takes the one of that name; copies the tracked files of this checkout to ~/jaxmix on
 # every worker, in place of what lies there; installs them into ~/jaxmix-venv; starts train.main --distributed on

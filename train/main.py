@@ -21,11 +21,12 @@ def main(argv: Sequence[str]) -> None:
     from train import cli
 
     arguments = cli.parse(argv, __doc__ or "")
-    from train import classifier, parallel  # after --help and usage errors, which need no JAX
+    from train import classifier, mixing, parallel  # after --help and usage errors, which need no JAX
 
     config = arguments.config
+    config.mix.policy = mixing.normal_form(config.mix)
     parallel.join(arguments.distributed, arguments.coordinator, arguments.num_processes, arguments.process_id)
-    workdir = arguments.workdir or parallel.new_folder(f"{config.data.title}-{config.mix.method}")
+    workdir = arguments.workdir or parallel.new_folder(f"{config.data.title}-{config.mix.policy}")
     classifier.train_and_evaluate(config, workdir, allow_config_change=arguments.allow_config_change)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 import contextlib
 import os
 import pathlib
+import re
 import time
 from typing import Any, TypeVar
 
@@ -74,7 +75,8 @@ def new_folder(name: str) -> pathlib.Path:
     """A run folder named after what is run and when."""
     if jax.process_count() > 1:
         raise UsageError("several processes need one run folder: name it by --workdir")
-    return pathlib.Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    plain = re.sub(r"[^\w.=-]+", "_", name).strip("_")
+    return pathlib.Path("runs") / f"{plain}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
 def leads() -> bool:

@@ -27,7 +27,7 @@ def main(argv: Sequence[str]) -> None:
 
     dataset = training_tables.dataset(128, 28)
     samples = parallel.place(steps.Samples(*dataset.splits["train"].resident, dataset.mean, dataset.std))
-    step = cost.stepper(training_tables.config(128, method="mixup"), dataset, samples)
+    step = cost.stepper(training_tables.config(128, training_tables.MIXES["mixup"]), dataset, samples)
     jax.block_until_ready([step() for _ in range(3)])
     start = time.process_time(), time.perf_counter()
     for _ in range(flags.steps):

@@ -12,7 +12,7 @@ import optax
 from jaxmix import MixFn, layout
 from jaxmix.evaluation import calibration
 from train.augmentation import Augment
-from train.objectives import Objective
+from train.mixing import StepObjective
 from train.splits import Batch
 
 
@@ -76,10 +76,11 @@ def train_step(
     *,
     model: nn.Module,
     augment: Augment,
-    objective: Objective,
+    objective: StepObjective,
     optimizer: optax.GradientTransformation,
     num_classes: int,
     axis_name: str,
+    label_smoothing: float = 0.0,
 ) -> tuple[TrainState, dict[str, Array]]:
     """Takes one step on this device's share of the batch, and averages over devices.
 
@@ -96,12 +97,14 @@ def train_step(
       optimizer: how.
       num_classes: length of the one-hot labels.
       axis_name: the devices' axis.
+      label_smoothing: the share of each label that goes to all classes alike.
 
     Returns:
       The new state, and metrics averaged over devices; "skipped" is 1 for a step that changed nothing, else 0.
     """
     mix_rng, augment_rng = step_keys(rng, state.step, jax.lax.axis_index(axis_name))
     inputs, labels = inputs_of(samples, batch, augment_rng, augment=augment, num_classes=num_classes)
+    labels = optax.smooth_labels(labels, label_smoothing)
 
     def loss(params):
         bound = nn.apply(objective, model, mutable=("batch_stats", "intermediates"))  # the latter for its attention
@@ -134,11 +137,19 @@ def inputs_of(samples: Samples, batch: Batch, rng: Array, *, augment: Augment, n
 
 
 def first_inputs(
-    samples: Samples, batch: Batch, rng: Array, *, augment: Augment, mix: MixFn, num_classes: int
+    samples: Samples,
+    batch: Batch,
+    rng: Array,
+    *,
+    augment: Augment,
+    mix: MixFn,
+    num_classes: int,
+    label_smoothing: float = 0.0,
 ) -> tuple[Array, Array]:
     """What the network sees of device 0's part of the first batch, before normalisation: inputs and labels."""
     mix_rng, augment_rng = step_keys(rng, 0, 0)
     inputs, labels = inputs_of(samples, batch, augment_rng, augment=augment, num_classes=num_classes)
+    labels = optax.smooth_labels(labels, label_smoothing)
     inputs, labels = mix(inputs, labels, jax.random.split(mix_rng, 3)[0])
     return inputs * samples.std + samples.mean, labels
 

@@ -13,9 +13,9 @@ import numpy as np
 
 from train import (
     augmentation,
+    mixing,
     mixing_tables,
     models,
-    objectives,
     optimizers,
     parallel,
     splits,
@@ -27,7 +27,7 @@ from train.config import Mix, Model, Optimizer
 from train.errors import UsageError
 
 METHODS = {name: method for name, method in mixing_tables.METHODS.items() if "by hand" not in name}
-MIXES = {name: mix for name, mix in training_tables.MIXES.items() if Mix(**mix).mixes_inputs or name == "erm"}
+MIXES = {name: mix for name, mix in training_tables.MIXES.items() if "multimix" not in name and mix.space == "inputs"}
 DTYPES = ("bfloat16", "uint8", "float32")
 
 
@@ -92,7 +92,7 @@ def methods(on: Any, n: int = 1024, size: int = 224, dtypes: Sequence[str] = DTY
 
 def training_steps(on: Any, n: int = 128, size: int = 224, model: str = "resnet50") -> Table:
     """Steps of a network in bfloat16 whose images come with each batch, against ERM's."""
-    found = {name: _step(Mix(**mix), n, size, model, on) for name, mix in MIXES.items()}
+    found = {name: _step(mix, n, size, model, on) for name, mix in MIXES.items()}
     rows: list[list[Cell]] = [[name, *_cells(cost, found["erm"])] for name, cost in found.items()]
     title = f"Training steps of {model} in bfloat16, {n} x {size} x {size} x 3 a core"
     return Table(title, ["method", "GB moved", "/ erm", "ms by XLA", "GB besides"], rows)
@@ -113,7 +113,7 @@ def _step(mix: Mix, n: int, size: int, model: str, on: Any) -> Reckoned:
         steps.train_step,
         model=network,
         augment=augmentation.build("flip", shape),
-        objective=objectives.build(mix, num_steps=1),
+        objective=mixing.build(mix, num_steps=1),
         optimizer=optimizer,
         num_classes=num_classes,
         axis_name=parallel.AXIS,

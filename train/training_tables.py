@@ -15,28 +15,29 @@ from train.benchmark_report import Cell, Table
 from train.config import Config, Data, Mix, Model
 from train.errors import UsageError
 
-MIXES: dict[str, dict[str, Any]] = {
-    "erm": {"method": "erm"},
-    "mixup": {"method": "mixup"},
-    "cutmix": {"method": "cutmix"},
-    "hmix": {"method": "hmix"},
-    "gmix": {"method": "gmix"},
-    "kmixup k=16, exact": {"method": "kmixup", "k": 16, "solver": "exact"},
-    "kmixup k=16, sinkhorn": {"method": "kmixup", "k": 16},
-    "mixup of embeddings": {"method": "mixup", "space": "embeddings"},
-    "multimix of embeddings": {"method": "multimix", "space": "embeddings"},
-    "multimix of logits": {"method": "multimix", "space": "logits"},
-    "multimix of logits, alpha in [.5, 2]": {"method": "multimix", "space": "logits", "alpha_range": (0.5, 2.0)},
-    "dense multimix": {"method": "dense_multimix"},
-    "dense multimix, alpha in [.5, 2]": {"method": "dense_multimix", "alpha_range": (0.5, 2.0)},
-    "dense multimix, draws per position": {"method": "dense_multimix", "per_position": True},
+RANGE, EMBEDDINGS, LOGITS = "alpha=(0.5, 2.0)", "embeddings", "logits"
+MIXES = {
+    "erm": Mix("erm"),
+    "mixup": Mix("mixup"),
+    "cutmix": Mix("cutmix"),
+    "hmix": Mix("hmix"),
+    "gmix": Mix("gmix"),
+    "kmixup k=16, exact": Mix("kmixup(k=16, solver='exact')"),
+    "kmixup k=16, sinkhorn": Mix("kmixup(k=16)"),
+    "mixup of embeddings": Mix("mixup", EMBEDDINGS),
+    "multimix of embeddings": Mix("multimix(num_mixed=1000)", EMBEDDINGS),
+    "multimix of logits": Mix("multimix(num_mixed=1000)", LOGITS),
+    "multimix of logits, alpha in [.5, 2]": Mix(f"multimix(num_mixed=1000, {RANGE})", LOGITS),
+    "dense multimix": Mix("dense_multimix(num_mixed=1000)"),
+    "dense multimix, alpha in [.5, 2]": Mix(f"dense_multimix(num_mixed=1000, {RANGE})"),
+    "dense multimix, draws per position": Mix("dense_multimix(num_mixed=1000, per_position=True)"),
 }
 ROOT = pathlib.Path(__file__).parents[1]
 
 
 def training_steps(rounds: int, n: int = 128, size: int = 28, mixes: Sequence[str] = tuple(MIXES)) -> Table:
     """Steps of a small CNN, by method."""
-    ratios = cost.step_ratios({name: config(n, **MIXES[name]) for name in mixes}, dataset(n, size), rounds)
+    ratios = cost.step_ratios({name: config(n, MIXES[name]) for name in mixes}, dataset(n, size), rounds)
     title = f"Training steps of the CNN of the comparisons, {n} x {size} x {size} x 1, 1,000 points of the hull"
     return Table(title, ["method", "/ erm"], [[name, ratio] for name, ratio in ratios.items() if name != "erm"])
 
@@ -66,9 +67,9 @@ def others(rounds: int) -> Table:
     return Table("Other libraries, one core", ["method", "drawn per", "by", *columns], _answer("train.peers", rounds))
 
 
-def config(n: int, **mix: Any) -> Config:
+def config(n: int, mix: Mix) -> Config:
     """Of the CNN of the comparisons."""
-    return Config(data=Data(batch_size=n), model=Model(width=16), mix=Mix(**mix))
+    return Config(data=Data(batch_size=n), model=Model(width=16), mix=mix)
 
 
 def dataset(n: int, size: int) -> data.Dataset:

@@ -4,7 +4,7 @@ Usage: python -m train.vae [--config=FILE] [--config.FIELD=VALUE ...] [--workdir
 
 A configuration is a Python file with get_vae(), such as train/configs/vae_digits.py, the
 default. It leaves a run folder like train.main's, which train.main takes by
---config.mix.method=varmixup --config.mix.vae=FOLDER, and in it sheet.png (reconstructions, samples
+--config.mix.policy=varmixup --config.mix.vae=FOLDER, and in it sheet.png (reconstructions, samples
 of the prior, mixes of pixels against mixes of latents), quality.json, and in judge/ a
 classifier of clean images, by whose accuracy reconstructions are judged.
 """

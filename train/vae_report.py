@@ -12,7 +12,7 @@ from jaxmix.vae import squared_mmd
 from train import autoencoder, classifier, data, figures, parallel, predictor, reporting, run_folder, sections, steps
 from train import config as config_lib
 from train.config import Config, Mix, Model, VaeConfig
-from train.objectives import Codec
+from train.mixing import Codec
 
 NUM_SHOWN, NUM_PAIRS, NUM_MEASURED = 10, 3, 2000
 SHARES = (1.0, 0.75, 0.5, 0.25, 0.0)
@@ -86,7 +86,7 @@ def mixed(pair: jax.Array, share: float) -> jax.Array:
 def _train_judge(config: VaeConfig, folder: pathlib.Path) -> None:
     """A small CNN on clean images."""
     judge = Config(
-        data=config.data, model=Model(width=16), mix=Mix(method="erm"), num_epochs=config.judge_epochs, seed=config.seed
+        data=config.data, model=Model(width=16), mix=Mix("erm"), num_epochs=config.judge_epochs, seed=config.seed
     )
     if run_folder.finished(folder, judge) is None:
         classifier.train_and_evaluate(judge, folder)

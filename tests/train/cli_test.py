@@ -14,7 +14,7 @@ from train import cli, config, main, run_folder
     ("arguments", "message"),
     [
         ("--confg=x", "unknown flag --confg: did you mean --config?"),
-        ("mix.alhpa=1", "unknown flag --config.mix.alhpa: did you mean --config.mix.alpha?"),
+        ("mix.polciy=erm", "unknown flag --config.mix.polciy: did you mean --config.mix.policy?"),
         ("--config=train/configs/digts.py", "unknown config .*did you mean train/configs/digits.py?"),
         ("--config=LICENSE", "config LICENSE is not a Python file"),
         ("--config=train/main.py", r"needs a function get_config\(\)"),
@@ -24,50 +24,51 @@ from train import cli, config, main, run_folder
         ("digits", "cannot read 'digits': write flags as --name=value"),
         ("data.name=digit", "unknown data set digit: did you mean digits?"),
         ("data.name=coco", "unknown data set coco: take one of digits, iris"),
-        ("data.batch_size=2000", "=2000 does not fit 4 devices and 1437 .* multiple of 32 from 64 to 1408$"),
-        ("data.batch_size=30", "=30 does not fit 4 devices.*multiple of 32 from 64 to 1408$"),
-        ("data.batch_size=30 mix.method=erm", "multiple of 4 from 4 to 1436$"),
-        ("data.batch_size=64 mix.k=16", "multiple of 64 from 128 to 1408 or k=8$"),
-        ("mix.k=32", "multiple of 128 from 256 to 1408 or k=16$"),
-        ("mix.k=64", "multiple of 256 from 512 to 1280 or k=16$"),
-        ("mix.k=256", "1437 training samples.* take k=16$"),
-        ("mix.k=0", "k must be"),
-        ("mix.method=cutmix mix.pairing=transport mix.k=32", "multiple of 128 from 256 to 1408 or k=16$"),
-        ("mix.method=cutmix mix.pairing=transprt", "unknown pairing transprt: did you mean transport?"),
-        ("mix.method=hmix mix.area_ratio=2", r"area_ratio must lie in \[0, 1\], got 2.0"),
+        ("data.batch_size=2000", "=2000 does not fit 4 devices and 1437 .* multiple of 4 from 4 to 1436$"),
+        ("data.batch_size=30", "=30 does not fit 4 devices.*multiple of 4 from 4 to 1436$"),
+        ("data.batch_size=64 mix.policy=kmixup(k=16)", "kmixup.k=16.', of 16 samples on each device: .*k"),
+        ("mix.policy=kmixup(k=0)", "k must be"),
+        ("mix.policy=cutmix(pairing=transport(k=32))", "of 32 samples on each device: .*k"),
+        ("mix.policy=cutmix(pairing=transprt)", "config.mix.policy .*jaxmix has no transprt: did you mean transport?"),
+        ("mix.policy=hmix(area_ratio=2)", r"area_ratio must lie in \[0, 1\], got 2"),
         (
-            "mix.method=approximate_mixup mix.shared=true",
-            "mix.shared=True is of no use to mix.method=approximate_mixup",
+            "mix.policy=approximate_mixup(shared=True)",
+            "approximate_mixup has no option shared: take one of alpha, curvature",
         ),
+        ("mix.policy=mixup(k=4)", "mixup has no option k: take one of alpha, pairing, shared"),
+        ("mix.policy=erm mix.clean_epochs=2", "mix.policy=erm mixes nothing: leave mix.clean_epochs"),
+        ("mix.policy=multimix(num_mixed=9)", "on each device: embeddings must be .m, d., none of them 0"),
         (
-            "mix.method=multimix mix.space=logits mix.pairing=transport",
-            "mix.pairing=transport is of no use to mix.method=",
+            "mix.policy=multimix(num_mixed=9) data.name=iris model.name=mlp data.batch_size=32",
+            "makes 9 samples of 8, near the classifier: take mix.space=logits, or embeddings",
         ),
-        ("mix.method=mixup mix.area_ratio=0.9", "mixup: leave it, or take mix.method=hmix$"),
-        ("mix.method=mixup mix.k=4", "leave it, or take mix.method=kmixup or mix.pairing=transport$"),
-        ("mix.pairing=transport", "mix.pairing=transport is of no use to mix.method=kmixup"),
-        ("mix.method=erm mix.alpha=0.2", "erm mixes nothing: leave mix.alpha, mix.final_alpha and mix.clean_epochs"),
-        ("mix.method=multimix mix.space=logits mix.alpha_range=(1,2) mix.alpha=2", "in place of mix.alpha, now 2.0"),
-        ("mix.method=multimix", "multimix mixes near the classifier: take mix.space=logits, or embeddings"),
-        ("mix.method=multimix mix.space=logits mix.num_mixed=0", "num_mixed must be at least 1, got 0"),
-        ("mix.method=dense_multimix mix.alpha=0", "alpha must be positive and finite, got 0.0"),
-        ("mix.method=dense_multimix mix.alpha_range=(2,1)", "is an empty range: give the lower end first"),
-        ("mix.method=dense_multimix mix.alpha_range=(2,)", "give two ends, without mix.final_alpha, to multimix or"),
-        ("mix.alpha_range=(1,2)", "give two ends, without mix.final_alpha, to multimix or dense_multimix"),
-        ("mix.method=dense_multimix mix.space=logits", "dense_multimix has a space of its own: leave mix.space"),
-        ("mix.method=dense_multimix model.name=vit model.patch_size=2", "class token.*take mix.clean_weight=1"),
-        ("mix.method=cutmix mix.space=logits", "this mask needs an axis longer than 1"),
+        ("mix.policy=multimix mix.space=logits", "multimix needs num_mixed="),
+        ("mix.policy=multimix(num_mixed=0) mix.space=logits", "num_mixed must be at least 1, got 0"),
+        ("mix.policy=dense_multimix(alpha=0)", "alpha must be positive and finite, got 0"),
+        ("mix.policy=dense_multimix(alpha=(2,1))", "is an empty range: give the lower end first"),
+        ("mix.policy=dense_multimix(alpha=linear(1,0))", "alpha must be positive and finite, got 0"),
+        ("mix.policy=dense_multimix mix.space=logits", "is an objective of its own: leave mix.space=logits"),
+        ("mix.policy=dense_multimix model.name=vit model.patch_size=2", "class token.*take mix.clean_weight=1"),
+        ("mix.policy=approximate_mixup mix.clean_weight=1", "no function in it has the option clean_weight"),
+        ("mix.policy=cutmix mix.space=logits", "this mask needs an axis longer than 1"),
+        ("mix.policy=mixup(", "policy 'mixup.': .* write it as cutmix.alpha=0.5."),
+        ("mix.policy=train.steps:pixels", "the policy must be a method, a function of"),
         ("mix.space=logit", "unknown space logit: did you mean logits?"),
-        ("mix.clean_weight=1", "clean_weight=1.0: it must not be negative, and 0 where inputs are mixed"),
-        ("data.num_train=20", "=128 does not fit 4 devices and 20 .* take fewer devices$"),
+        ("mix.label_smoothing=1", "mix.label_smoothing=1.0: take from 0 to less than 1"),
+        ("mix.clean_weight=-1", "mix.clean_weight=-1.0: it must not be negative"),
+        ("mix.clean_weight=1", "mix.clean_weight=1.0: it must be 0 where inputs are mixed"),
+        ("data.num_train=20", "=128 does not fit 4 devices and 20 .* multiple of 4 from 4 to 20$"),
         ("data.num_train=1437", "num_train=1437: take from 10 to 1390"),
         ("data.num_validation=3", "num_validation=3: take from 10 to 1427"),
         ("data.augmentation=flop", "unknown augmentation flop: did you mean flip?"),
         ("data.mean=(0.5,)", "give 1 numbers each"),
         ("data.mean=x", "data.mean=.'x',.: give numbers, such as"),
-        ("--config.mix=cutmix", "--config.mix has fields of its own: give one of --config.mix.method, "),
+        ("--config.mix=cutmix", "--config.mix has fields of its own: give one of --config.mix.policy, "),
         ("data.name=iris data.batch_size=64", "model cnn takes images, not samples of shape .4,.: take mlp"),
-        ("data.name=wine model.name=mlp mix.method=cutmix data.batch_size=64", "config.mix: this mask needs an axis"),
+        (
+            "data.name=wine model.name=mlp mix.policy=cutmix data.batch_size=64",
+            "config.mix.policy .*this mask needs an axis",
+        ),
         ("data.name=wine model.name=mlp data.batch_size=64 data.augmentation=flip", "is for images"),
         ("model.name=cn", "unknown model cn: did you mean cnn?"),
         ("model.width=-1", "width and depth must be at least 1"),
@@ -76,13 +77,12 @@ from train import cli, config, main, run_folder
         ("model.name=vit model.width=200", "take a multiple of 64"),
         ("model.name=wrn model.depth=12", "n = 6 m . 4"),
         ("model.dtype=float16", "unknown model.dtype float16: did you mean bfloat16"),
-        ("mix.method=cutmx", "unknown method cutmx: did you mean cutmix?"),
-        ("mix.alpha=0", "alpha must be positive and finite, got 0.0"),
-        ("mix.final_alpha=-1", "alpha must be positive and finite, got -1.0"),
-        ("mix.clean_epochs=40", "clean_epochs=40: take from 0 to 39, or method=erm"),
-        ("mix.shared=2", "--config.mix.shared"),
-        ("mix.solver=greedy", "unknown solver 'greedy': take one of sinkhorn, exact"),
-        ("mix.probability=2", r"probability must lie in \[0, 1\], got 2.0"),
+        ("mix.policy=cutmx", "config.mix.policy .*jaxmix has no cutmx: did you mean cutmix?"),
+        ("mix.policy=mixup(alpha=0)", "alpha must be positive and finite, got 0"),
+        ("mix.policy=mixup(alpha=linear(1,-1))", "alpha must be positive and finite, got -1"),
+        ("mix.clean_epochs=40", "clean_epochs=40: take from 0 to 39, or mix.policy=erm"),
+        ("mix.policy=kmixup(solver='greedy')", "solver of kmixup cannot be 'greedy': take one of sinkhorn, exact"),
+        ("mix.policy=sometimes(mixup,probability=2)", r"probability must lie in \[0, 1\], got 2"),
         ("optimizer.name=sdg", "unknown optimizer sdg: did you mean sgd?"),
         ("optimizer.schedule=step", "unknown schedule step: did you mean steps?"),
         ("optimizer.milestones=(3,)", "milestones=.3,. with schedule=cosine"),
@@ -139,13 +139,20 @@ def test_help_names_every_field_with_its_default(capsys):
         main.main(["--help"])
     assert stop.value.code == 0
     printed = capsys.readouterr().out
-    for flag in ("--config.mix.alpha=1.0", "--config.data.batch_size=128", "--config.num_epochs=40", "--workdir"):
+    for flag in (
+        "--config.mix.policy=kmixup(k=8, alpha=1.0)",
+        "--config.data.batch_size=128",
+        "--config.num_epochs=40",
+        "--workdir",
+    ):
         assert flag in printed
 
 
 def test_flags_override_the_config_file():
-    parsed, workdir, *cluster = cli.parse(["--config.mix.alpha=0.4", "--config.mix.shared=true", "--workdir=x"], "")
-    assert parsed == config.Config(mix=config.Mix(alpha=0.4, shared=True))
+    parsed, workdir, *cluster = cli.parse(
+        ["--config.mix.policy=cutmix( alpha=.4)", "--config.model.final_norm=false", "--workdir=x"], ""
+    )
+    assert parsed == config.Config(mix=config.Mix("cutmix( alpha=.4)"), model=config.Model(final_norm=False))
     assert workdir == pathlib.Path("x")
     assert cluster == [False, False, None, None, None]
 

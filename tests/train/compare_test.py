@@ -27,7 +27,7 @@ def tiny(**changes):
     )
     options = {
         "datasets": {"iris": base},
-        "methods": {"erm": config.Mix(method="erm"), "mixup": config.Mix(method="mixup")},
+        "methods": {"erm": config.Mix("erm"), "mixup": config.Mix("mixup(alpha={alpha})")},
         "alphas": (0.2, 1.0),
         "num_seeds": 2,
         "num_selection_seeds": 1,
@@ -39,10 +39,16 @@ def tiny(**changes):
 
 def record(values, *, key="accuracy", claims=()):
     """Results of methods by seed."""
-    methods = {method: {"method": method} for method in values}
+    methods = {method: {"policy": method} for method in values}
     design = {"datasets": {"d": {}}, "methods": methods, "measures": [key], "claims": claims, "alphas": [1.0]}
     runs = [
-        {"dataset": "d", "method": method, "alpha": 1.0, "seed": seed, "values": {key: value}}
+        {
+            "dataset": "d",
+            "method": method,
+            "alpha": None if method == "erm" else 1.0,
+            "seed": seed,
+            "values": {key: value},
+        }
         for method, column in values.items()
         for seed, value in reversed(list(enumerate(column)))
     ]
@@ -104,7 +110,7 @@ def test_accuracy_by_corruption_is_a_table_of_its_own():
 
 def test_what_was_measured_is_kept_unless_accuracy_by_corruption_is_wanted_and_missing(tmp_path, monkeypatch):
     design = tiny(measures=("corrupted_accuracy",), claims=())
-    run, asked = comparison.run(design, "iris", "erm", 1.0, 0), []
+    run, asked = comparison.run(design, "iris", "erm", None, 0), []
 
     def evaluated(folder, options, quiet):
         asked.append(options.only)
@@ -143,7 +149,7 @@ def test_alpha_is_chosen_by_validation_accuracy_then_nll(monkeypatch):
 
     def trained(run, workdir):
         assert run.config.seed in (1000, 1001)
-        accuracy, nll = scores[run.config.mix.alpha]
+        accuracy, nll = scores[run.alpha]
         return {"validation_accuracy": accuracy, "validation_nll": nll, "test_accuracy": 1 - accuracy}
 
     monkeypatch.setattr(compare, "trained", trained)
@@ -152,18 +158,17 @@ def test_alpha_is_chosen_by_validation_accuracy_then_nll(monkeypatch):
     tried = compare.choose(design, "iris", "mixup", pathlib.Path("w"), done.append)
     assert [entry["alpha"] for entry in tried] == [4.0, 1.0, 0.2]
     assert len(done) == 6
-    assert compare.choose(design, "iris", "erm", pathlib.Path("w"), done.append) == [{"alpha": 1.0}]
-    ranged = dataclasses.replace(design, methods={"range": config.Mix(method="multimix", alpha_range=(0.5, 2.0))})
-    assert comparison.candidates(ranged, "range") == (1.0,)
+    assert compare.choose(design, "iris", "erm", pathlib.Path("w"), done.append) == [{"alpha": None}]
     assert len(done) == 6
 
 
 def test_a_seed_draws_the_same_samples_for_all_methods():
     design = tiny()
-    erm, mixup = (comparison.run(design, "iris", method, 0.2, 3).config for method in design.methods)
-    other = comparison.run(design, "iris", "erm", 0.2, 4).config
+    alphas = {"erm": None, "mixup": 0.2}
+    erm, mixup = (comparison.run(design, "iris", method, alphas[method], 3).config for method in design.methods)
+    other = comparison.run(design, "iris", "erm", None, 4).config
     assert erm.data == mixup.data != other.data
-    assert (erm.seed, erm.data.split_seed, mixup.mix.alpha) == (3, 3, 0.2)
+    assert (erm.seed, erm.data.split_seed, mixup.mix.policy) == (3, 3, "mixup(alpha=0.2)")
     assert erm.mix == design.methods["erm"]
 
 
@@ -185,12 +190,12 @@ def test_runs_that_have_ended_are_kept_and_a_further_method_costs_its_own(tmp_pa
     started = []
     train = classifier.train_and_evaluate
     monkeypatch.setattr(
-        classifier, "train_and_evaluate", lambda *args: started.append(args[0].mix.method) or train(*args)
+        classifier, "train_and_evaluate", lambda *args: started.append(args[0].mix.policy) or train(*args)
     )
     monkeypatch.setattr(cost, "step_ratios", lambda configs, dataset: {name: [1, 1, 1] for name in configs})
-    more = dataclasses.replace(design, methods=design.methods | {"kmixup": config.Mix(k=2, solver="exact")})
+    more = dataclasses.replace(design, methods=design.methods | {"kmixup": config.Mix("kmixup(k=2, solver='exact')")})
     again = compare.compare(more, tmp_path)
-    assert started == ["kmixup"] * 4
+    assert started == ["kmixup(k=2, solver='exact')"] * 2
     assert [run for run in again["runs"] if run["method"] != "kmixup"] == results["runs"]
 
 
@@ -198,7 +203,7 @@ def test_runs_that_have_ended_are_kept_and_a_further_method_costs_its_own(tmp_pa
 def test_a_run_that_was_stopped_after_its_last_epoch_is_not_taken_for_ended(tmp_path):
     """Its metrics are written before its last checkpoint, which may be damaged since, too."""
     design = tiny()
-    run = comparison.run(design, "iris", "erm", 1.0, 0)
+    run = comparison.run(design, "iris", "erm", None, 0)
     compare.trained(run, tmp_path)
     folder = run.folder(tmp_path)
     [checkpoint] = [path for path in (folder / "checkpoints").iterdir() if path.name.isdigit()]
@@ -213,7 +218,16 @@ def test_a_run_that_was_stopped_after_its_last_epoch_is_not_taken_for_ended(tmp_
 
 @pytest.mark.slow
 def test_everything_is_written(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(cli, "load", lambda *_: tiny(alphas=(), rescalings=("outputs",), measures=("accuracy", "nll")))
+    monkeypatch.setattr(
+        cli,
+        "load",
+        lambda *_: tiny(
+            alphas=(),
+            rescalings=("outputs",),
+            measures=("accuracy", "nll"),
+            methods={"erm": config.Mix("erm"), "mixup": config.Mix("mixup")},
+        ),
+    )
     results = tmp_path / "results.json"
     arguments = ["--config=train/configs/compare_digits.py", f"--workdir={tmp_path / 'w'}", f"--results={results}"]
     assert compare.main(arguments) == 0
@@ -226,7 +240,7 @@ def test_everything_is_written(tmp_path, monkeypatch, capsys):
     assert rows[0] == "dataset,method,alpha,seed,accuracy,nll"
     assert [row.split(",")[1] for row in rows[1:4]] == ["erm", "mixup", '"mixup']
     assert len(rows) == 7
-    assert re.search(r"^\| mixup, output only \| 1 \|.* \|  \|$", text, re.MULTILINE)
+    assert re.search(r"^\| mixup, output only \|  \|.* \|  \|$", text, re.MULTILINE)
     plain, rescaled = (comparison.column(written, "iris", row, "nll") for row in ("mixup", "mixup, output only"))
     assert min(abs(a - b) for a, b in zip(plain, rescaled, strict=True)) > 1e-3
     assert "Alpha is the best" not in text
@@ -243,14 +257,15 @@ def test_everything_is_written(tmp_path, monkeypatch, capsys):
         ({"rescalings": ("both",)}, "alignment is not of logits, which rescalings change"),
         ({"measures": ("nll_rescaled",)}, "nll_rescaled is measured by train.evaluate only"),
         (
-            {"rescalings": ("both",), "measures": ("nll",), "methods": {"erm": config.Mix(method="erm")}},
+            {"rescalings": ("both",), "measures": ("nll",), "methods": {"erm": config.Mix("erm")}, "alphas": ()},
             "rescalings apply to no method",
         ),
         (
             {
                 "rescalings": ("both",),
                 "measures": ("nll",),
-                "methods": {name: config.Mix(method="mixup") for name in ("mixup", "mixup, rescaled")},
+                "methods": {name: config.Mix("mixup") for name in ("mixup", "mixup, rescaled")},
+                "alphas": (),
             },
             "two rows would have one title",
         ),
@@ -261,7 +276,9 @@ def test_everything_is_written(tmp_path, monkeypatch, capsys):
             "a claim on temperature cannot be judged",
         ),
         ({"measures": ("accuracy", "nll", "ecee")}, "unknown measure ecee: did you mean ece?"),
-        ({"methods": {"erm": config.Mix(method="erm")}}, "unknown method of a claim mixup"),
+        ({"methods": {"erm": config.Mix("erm")}, "alphas": ()}, "unknown method of a claim mixup"),
+        ({"methods": {"erm": config.Mix("erm")}}, "alphas=(0.2, 1.0) and policies with {alpha}, none: give both or"),
+        ({"alphas": ()}, "alphas=() and policies with {alpha}, mixup: give both or neither"),
         ({"datasets": {"d": config.Config()}}, "d needs data.num_validation"),
         ({"by_corruption": ("erm",)}, "unknown measure by corruption corrupted_accuracy"),
         (

@@ -37,7 +37,7 @@ def run_folder(common, tmp_path_factory, programs):
     """A small network that has learnt a little."""
 
     def make(folder):
-        classifier.train_and_evaluate(small_config(method="mixup", alpha=0.4), folder)
+        classifier.train_and_evaluate(small_config(policy="mixup(alpha=0.4)"), folder)
 
     return once(common, "evaluated", make, tmp_path_factory.mktemp("evaluated") / "run")
 
@@ -345,7 +345,7 @@ def test_tables_are_measured_where_measures_apply(tmp_path):
     config = config_lib.Config(
         data=config_lib.Data(name="iris", batch_size=32),
         model=config_lib.Model(name="mlp", width=8),
-        mix=config_lib.Mix(method="erm"),
+        mix=config_lib.Mix("erm"),
         num_epochs=1,
     )
     classifier.train_and_evaluate(config, tmp_path / "run")
@@ -384,4 +384,4 @@ def test_a_run_of_another_version_or_without_checkpoints_is_refused(run_folder, 
     (tmp_path / "config.json").write_text(json.dumps(written | {"colour": 1}))
     with pytest.raises(UsageError, match="not of this version of the program: unknown colour"):
         predictor.load(tmp_path)
-    assert config_lib.read(run_folder / "config.json", config_lib.Config) == small_config(method="mixup", alpha=0.4)
+    assert config_lib.read(run_folder / "config.json", config_lib.Config) == small_config(policy="mixup(alpha=0.4)")

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from tests.train.conftest import ROOT, final_state, free_port, once, rows, run, setup, small_config, start
-from train import checkpoints, classifier, config, data, main, manifest, objectives, parallel, run_folder, splits
+from train import checkpoints, classifier, config, data, main, manifest, mixing, parallel, run_folder, splits
 from train.errors import DivergedError, UsageError
 
 pytestmark = pytest.mark.slow
@@ -23,9 +23,8 @@ pytestmark = pytest.mark.slow
 LONG = (
     "--config.num_epochs=7",
     "--config.model.width=4",
-    "--config.mix.method=mixup",
+    "--config.mix.policy=mixup(alpha=linear(1.0, 0.2))",
     "--config.mix.space=embeddings",
-    "--config.mix.final_alpha=0.2",
     "--config.mix.clean_epochs=1",
     "--config.data.augmentation=pad_crop",
     "--config.optimizer.name=sgd",
@@ -190,7 +189,7 @@ def test_a_folder_that_cannot_be_written_ends_the_run_at_once(tmp_path):
 
 # --- broken files
 
-SHORT = ("--config.num_epochs=2", "--config.model.width=4", "--config.mix.method=erm", "--config.checkpoint_steps=5")
+SHORT = ("--config.num_epochs=2", "--config.model.width=4", "--config.mix.policy=erm", "--config.checkpoint_steps=5")
 
 
 @pytest.fixture(scope="module")
@@ -337,7 +336,7 @@ def test_a_reader_passes_over_what_is_broken_and_leaves_it(faulty, capsys):
 def test_a_checkpoint_of_other_shapes_is_refused_with_both(change, message, stopped, digits):
     dataset = digits._replace(num_classes=change.pop("num_classes", 10))
     dtype = change.pop("dtype", None)
-    chosen = dataclasses.replace(small_config(method="erm"), **change)
+    chosen = dataclasses.replace(small_config(policy="erm"), **change)
     like = classifier.init(chosen, dataset, jax.random.key(0))
     like = parallel.place(like._replace(params=jax.tree.map(lambda x: x.astype(dtype or x.dtype), like.params)))
     saved = checkpoints.Checkpoints(stopped / "whole" / "checkpoints")
@@ -374,7 +373,7 @@ def test_a_checkpoint_of_another_configuration_is_refused(faulty, tmp_path, caps
 
 
 def test_a_run_folder_has_one_writer(faulty, capsys):
-    with run_folder.claim(faulty, small_config(method="erm"), allow_change=True):
+    with run_folder.claim(faulty, small_config(policy="erm"), allow_change=True):
         assert main.main([*SHORT, f"--workdir={faulty}", "--allow_config_change"]) == 6
         assert "is being written by another run" in capsys.readouterr().err
     assert main.main([*SHORT, f"--workdir={faulty}", "--allow_config_change"]) == 0
@@ -398,7 +397,7 @@ IRIS = dataclasses.replace(
     config.Config(),
     data=config.Data(name="iris", batch_size=8),
     model=config.Model(name="mlp"),
-    mix=config.Mix(method="mixup"),
+    mix=config.Mix("mixup"),
     num_epochs=3,
     checkpoint_steps=4,
 )
@@ -437,7 +436,7 @@ def test_a_run_that_diverges_ends_with_a_code_of_its_own(tmp_path, capsys):
 
 def test_a_skipped_step_leaves_the_whole_state_as_it_was_on_all_devices(digits):
     """One of four devices sees NaN; batch statistics, moments and parameters stay, the step goes on."""
-    _, state, samples, step = setup(digits, objectives.build(config.Mix(method="erm"), num_steps=1))
+    _, state, samples, step = setup(digits, mixing.build(config.Mix("erm"), num_steps=1))
     inputs = np.asarray(samples.inputs / np.float32(255))
     inputs[2, 0, 0, 0] = np.nan  # the second device's; what is read back is the first one's copy
     train_step = parallel.train_step(step)

@@ -17,10 +17,8 @@ import pytest
 from tensorboardX.proto import event_pb2
 
 import jaxmix
-from tests.api_test import PUBLIC
-from tests.conftest import function, options, taking
 from tests.train.conftest import run, setup, small_config
-from train import checkpoints, checks, classifier, config, data, loop, objectives, parallel, splits, steps
+from train import checkpoints, classifier, config, data, loop, mixing, objectives, parallel, splits, steps
 from train.errors import DivergedError
 
 
@@ -67,7 +65,7 @@ def test_the_default_run_learns_the_digits_and_leaves_its_folder(tmp_path, progr
 
 @pytest.mark.slow
 def test_a_run_is_a_function_of_its_configuration(tmp_path):
-    chosen = dataclasses.replace(small_config(method="mixup"), num_epochs=1)
+    chosen = dataclasses.replace(small_config(policy="mixup"), num_epochs=1)
     first = classifier.train_and_evaluate(chosen, tmp_path / "a")
     again = classifier.train_and_evaluate(chosen, tmp_path / "b")
     other = classifier.train_and_evaluate(dataclasses.replace(chosen, seed=1), tmp_path / "c")
@@ -77,7 +75,7 @@ def test_a_run_is_a_function_of_its_configuration(tmp_path):
 
 @pytest.mark.slow
 def test_the_checkpoint_is_the_final_state_with_the_means_of_the_training_split(tmp_path, digits):
-    state = classifier.train_and_evaluate(small_config(method="erm"), tmp_path / "run")
+    state = classifier.train_and_evaluate(small_config(policy="erm"), tmp_path / "run")
     saved = checkpoints.Checkpoints(tmp_path / "run" / "checkpoints")
     restored = saved.restore(jax.tree.map(jnp.zeros_like, state))
     jax.tree.map(np.testing.assert_array_equal, restored, state)
@@ -105,7 +103,7 @@ def events(folder):
 
 @pytest.mark.slow
 def test_tensorboard_events_say_what_metrics_jsonl_says(tmp_path):
-    classifier.train_and_evaluate(small_config(method="mixup", space="embeddings"), tmp_path)
+    classifier.train_and_evaluate(small_config(policy="mixup", space="embeddings"), tmp_path)
     seen = {(tag, step): value for tag, step, value in events(tmp_path)}
     for line in (tmp_path / "metrics.jsonl").read_text().splitlines():
         row = json.loads(line)
@@ -125,9 +123,10 @@ def test_tensorboard_events_say_what_metrics_jsonl_says(tmp_path):
 @pytest.mark.parametrize(
     "mix",
     [
-        {"method": "cutmix", "probability": 0.9},
-        {"method": "kmixup", "k": 4, "space": "embeddings"},
-        {"method": "multimix", "space": "logits", "alpha_range": (0.5, 2.0), "clean_weight": 0.5},
+        {"policy": "sometimes(cutmix, probability=0.9)"},
+        {"policy": "kmixup(k=4)", "space": "embeddings"},
+        {"policy": "multimix(num_mixed=1000, alpha=(0.5, 2.0))", "space": "logits", "clean_weight": 0.5},
+        {"policy": "cutmix", "label_smoothing": 0.1},
     ],
 )
 def test_losses_fall(mix, tmp_path):
@@ -142,7 +141,7 @@ def test_tables_and_toy_sets_are_learnt(name, tmp_path):
     chosen = config.Config(
         data=config.Data(name=name, batch_size=32),
         model=config.Model(name="mlp", width=32),
-        mix=config.Mix(method="mixup", alpha=0.2),
+        mix=config.Mix("mixup(alpha=0.2)"),
         optimizer=config.Optimizer(learning_rate=0.03),
         num_epochs=10,
         eval_epochs=4,
@@ -157,7 +156,7 @@ def test_tables_and_toy_sets_are_learnt(name, tmp_path):
 @pytest.mark.slow
 def test_a_run_that_diverges_says_so_even_in_its_last_step(tmp_path):
     """One step per epoch: its loss is that before the update, and finite."""
-    chosen = dataclasses.replace(small_config(method="erm"), num_epochs=4)
+    chosen = dataclasses.replace(small_config(policy="erm"), num_epochs=4)
     chosen.data.batch_size, chosen.optimizer = 1436, config.Optimizer(name="sgd", learning_rate=3e38)
     with pytest.raises(DivergedError, match="training diverged in epoch"):
         classifier.train_and_evaluate(chosen, tmp_path)
@@ -168,7 +167,7 @@ def test_a_run_that_diverges_says_so_even_in_its_last_step(tmp_path):
 
 @pytest.mark.slow
 def test_all_devices_hold_the_same_state_and_shard_map_gives_it_too(digits):
-    objective = objectives.build(config.Mix(method="cutmix"), num_steps=1)
+    objective = mixing.build(config.Mix("cutmix"), num_steps=1)
     _, state, samples, step = setup(digits, objective, optimizer=optax.sgd(1e-2))  # Adam makes steps of rounding errors
     rng = jax.random.key(5)
     mapped = parallel.train_step(step)
@@ -284,10 +283,8 @@ def test_each_slot_mixes_in_its_space():
     def shift(by):
         return lambda batch, labels, rng: (batch + by, labels * by)
 
-    def mix(step):
-        return objectives.Slots(shift(1.0), shift(10.0), shift(100.0 * step))
-
-    loss, metrics = objectives.cross_entropy(Recorder(), batch, labels, rng, 1.0, mix=mix)
+    slots = objectives.Slots(shift(1.0), shift(10.0), shift(100.0))
+    loss, metrics = objectives.cross_entropy(Recorder(), batch, labels, rng, slots=slots)
     logits = 2 * (batch + 1 + 10) + 100
     expected = optax.softmax_cross_entropy(logits, labels * 1000).mean()
     assert loss == pytest.approx(float(expected))
@@ -298,7 +295,7 @@ def test_clean_samples_are_measured_unless_inputs_are_mixed_and_weigh_what_they_
     batch, labels = jnp.asarray([[3.0, 0, 0], [0, 2, 0], [1, 0, 0.5]]), jnp.eye(3)
     mixed = objectives.Slots(logits=lambda logits, labels, rng: (-logits, labels))
     loss, metrics = objectives.cross_entropy(
-        Recorder(), batch, labels, jax.random.key(0), 0, mix=lambda step: mixed, clean_weight=0.5
+        Recorder(), batch, labels, jax.random.key(0), slots=mixed, clean_weight=0.5
     )
     clean, turned = (float(optax.softmax_cross_entropy(2 * sign * batch, labels).mean()) for sign in (1, -1))
     assert float(loss) == pytest.approx(turned + 0.5 * clean)
@@ -307,19 +304,16 @@ def test_clean_samples_are_measured_unless_inputs_are_mixed_and_weigh_what_they_
 
 
 @pytest.mark.parametrize("space", ["embeddings", "logits"])
-@pytest.mark.parametrize("method", ["mixup", "kmixup", "multimix"])
+@pytest.mark.parametrize(
+    "method", ["mixup(alpha=0.7)", "kmixup(k=4, solver='exact', alpha=0.7)", "multimix(num_mixed=50)"]
+)
 def test_a_method_mixes_in_the_space_that_is_configured(method, space):
     """k-mixup matches what it mixes. Logits are twice the embeddings here, so that either gives one loss."""
-    chosen = config.Mix(method=method, space=space, alpha=0.7, k=4, solver="exact", num_mixed=50)
+    chosen = config.Mix(method, space)
     batch, labels, rng = jax.random.normal(jax.random.key(1), (16, 5)), jnp.eye(16)[:, :5], jax.random.key(2)
-    loss, metrics = objectives.build(chosen, num_steps=1)(Recorder(), batch, labels, rng, 0)
-    options = {
-        "mixup": {},
-        "kmixup": {"k": 4, "solver": "exact"},
-        "multimix": {"num_mixed": 50},
-    }[method]
+    loss, metrics = mixing.build(chosen, num_steps=1)(Recorder(), batch, labels, rng, 0)
     key = jax.random.split(rng, 3)[objectives.Slots._fields.index(space)]
-    mixed, targets = getattr(jaxmix, method)(batch, labels, key, alpha=0.7, **options)
+    mixed, targets = jaxmix.policy(method)(batch, labels, key)
     assert float(loss) == pytest.approx(float(optax.softmax_cross_entropy(2 * mixed, targets).mean()), rel=1e-5)
     assert set(metrics) == {"loss", "clean_loss", "clean_accuracy"}
 
@@ -331,8 +325,9 @@ def test_a_method_mixes_in_the_space_that_is_configured(method, space):
 )
 def test_dense_multimix_is_the_library_s_loss_around_the_model_s_attention(model, per_position, digits):
     """Of a ViT, that of its class token; a constant of the gradient either way."""
-    mix = config.Mix(method="dense_multimix", alpha=0.7, num_mixed=20, per_position=per_position, clean_weight=0.3)
-    objective = objectives.build(mix, num_steps=1)
+    policy = f"dense_multimix(alpha=0.7, num_mixed=20, per_position={per_position})"
+    mix = config.Mix(policy, clean_weight=0.3)
+    objective = mixing.build(mix, num_steps=1)
     model, state, samples, _ = setup(digits, objective, **model)
     images, labels = take(samples, np.arange(8))
     labels, rng = jax.nn.one_hot(labels, 10), jax.random.key(3)
@@ -379,41 +374,14 @@ def test_slots_draw_from_different_keys():
         return batch, labels
 
     mix = objectives.Slots(record, record, record)
-    objectives.cross_entropy(Recorder(), jnp.ones((2, 3)), jnp.eye(2, 3), jax.random.key(0), 0, mix=lambda step: mix)
+    objectives.cross_entropy(Recorder(), jnp.ones((2, 3)), jnp.eye(2, 3), jax.random.key(0), slots=mix)
     assert len(set(keys)) == 3
-
-
-@pytest.mark.parametrize("method", PUBLIC)
-def test_every_method_of_the_library_may_be_configured(method):
-    fn = objectives.mix_fn(config.Mix(method=method), 0.3)
-    assert function(fn) is getattr(jaxmix, method)
-    assert fn.keywords["alpha"] == 0.3
-    assert method in checks.TAKEN
-
-
-@pytest.mark.parametrize("method", ["erm", *taking("alpha", "shared")])
-def test_the_configured_method_is_the_library_s(method):
-    batch, labels, rng = jax.random.normal(jax.random.key(1), (32, 8, 8, 1)), jnp.eye(32), jax.random.key(2)
-    fn = objectives.mix_fn(config.Mix(method=method, k=4, solver="exact", area_ratio=0.25), 0.3)
-    library = getattr(jaxmix, method, objectives.identity)
-    chosen = {"alpha": 0.3, "k": 4, "solver": "exact", "area_ratio": 0.25}
-    expected = library(batch, labels, rng, **{name: chosen[name] for name in chosen if name in options(library)})
-    jax.tree.map(np.testing.assert_array_equal, fn(batch, labels, rng), expected)
-
-
-@pytest.mark.parametrize(("method", "more"), [("cutmix", {}), ("hmix", {"area_ratio": 0.5})])
-def test_any_method_goes_with_transport(method, more):
-    batch, labels, rng = jax.random.normal(jax.random.key(1), (32, 8, 8, 1)), jnp.eye(32), jax.random.key(2)
-    transport = functools.partial(jaxmix.pairings.transport, k=4, solver="exact")
-    expected = getattr(jaxmix, method)(batch, labels, rng, alpha=0.3, pairing=transport, **more)
-    fn = objectives.mix_fn(config.Mix(method=method, pairing="transport", k=4, solver="exact"), 0.3)
-    jax.tree.map(np.testing.assert_array_equal, fn(batch, labels, rng), expected)
 
 
 @pytest.mark.slow
 def test_approximate_mixup_is_the_library_s_loss_at_the_alpha_of_its_step(digits):
     """Batch statistics are those of contracted inputs, as they are at test time."""
-    objective = objectives.build(config.Mix(method="approximate_mixup", alpha=2.0, final_alpha=0.5), num_steps=10)
+    objective = mixing.build(config.Mix("approximate_mixup(alpha=linear(2.0, 0.5))"), num_steps=10)
     model, state, samples, _ = setup(digits, objective)
     images, labels = take(samples, np.arange(16))
     labels, rng = jax.nn.one_hot(labels, 10), jax.random.key(3)
@@ -433,31 +401,6 @@ def test_approximate_mixup_is_the_library_s_loss_at_the_alpha_of_its_step(digits
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), updates, wanted)
 
 
-@pytest.mark.parametrize(
-    ("mix", "contracts"),
-    [
-        ({"method": "mixup"}, True),
-        ({"method": "approximate_mixup"}, True),
-        ({"method": "mixup", "pairing": "transport"}, False),
-        ({"method": "mixup", "probability": 0.5}, False),
-        ({"method": "mixup", "final_alpha": 0.5}, False),
-        ({"method": "mixup", "clean_epochs": 1}, False),
-        ({"method": "mixup", "space": "embeddings"}, False),
-        ({"method": "cutmix"}, False),
-    ],
-)
-def test_a_run_is_rescaled_where_one_contraction_was_seen_throughout(mix, contracts):
-    assert config.Mix(**mix).contracts == contracts
-
-
-def test_alpha_goes_linearly_from_one_value_to_the_other():
-    mix = config.Mix(alpha=2.0, final_alpha=0.5)
-    alphas = [float(objectives.alpha_at(mix, 10, step)) for step in (0, 5, 10, 20)]
-    np.testing.assert_allclose(alphas, [2.0, 1.25, 0.5, 0.5], rtol=1e-6)
-    assert objectives.alpha_at(config.Mix(alpha=2.0), 10, 5) == 2.0
-    assert objectives.alpha_at(config.Mix(method="multimix", alpha_range=(0.5, 2.0)), 10, 5) == (0.5, 2.0)
-
-
 def test_a_step_mixes_with_the_alpha_of_its_schedule():
     """Ratios of a small alpha lie near 0 or 1: the entropy of mixed labels falls."""
 
@@ -466,7 +409,7 @@ def test_a_step_mixes_with_the_alpha_of_its_schedule():
             return jnp.zeros_like(embedding)
 
     seen = []
-    objective = objectives.build(config.Mix(method="mixup", alpha=8.0, final_alpha=0.01), num_steps=10)
+    objective = mixing.build(config.Mix("mixup(alpha=linear(8.0, 0.01))"), num_steps=10)
 
     def keep(self, batch, *, train):
         seen.append(batch)
@@ -483,8 +426,8 @@ def test_a_step_mixes_with_the_alpha_of_its_schedule():
 @pytest.mark.slow
 def test_the_last_epochs_mix_nothing_where_asked(tmp_path):
     """Clean epochs fit what mixed ones cannot: labels without the entropy of a ratio."""
-    both = dataclasses.replace(small_config(method="mixup", clean_epochs=2), num_epochs=3)
-    none = dataclasses.replace(small_config(method="mixup"), num_epochs=3)
+    both = dataclasses.replace(small_config(policy="mixup", clean_epochs=2), num_epochs=3)
+    none = dataclasses.replace(small_config(policy="mixup"), num_epochs=3)
     rows = {}
     for name, chosen in (("both", both), ("none", none)):
         classifier.train_and_evaluate(chosen, tmp_path / name)
@@ -504,8 +447,8 @@ def test_what_is_shown_is_what_the_network_sees(digits):
             )
             return batch.reshape(len(batch), -1)[:, None, :10]
 
-    mix = config.Mix(method="mixup")  # no matching, of which two programs might break a tie differently
-    objective = objectives.build(mix, num_steps=1)
+    mix = config.Mix("mixup")  # no matching, of which two programs might break a tie differently
+    objective = mixing.build(mix, num_steps=1)
     _, state, samples, step = setup(digits, lambda model, *rest: objective(Seer(), *rest), augment="pad_crop,flip")
     batch = parallel.split(splits.Batch(order_of(samples, 64)[0]))
     jax.block_until_ready(parallel.train_step(step)(parallel.place(state), samples, batch, jax.random.key(3)))
@@ -515,7 +458,7 @@ def test_what_is_shown_is_what_the_network_sees(digits):
         jax.tree.map(lambda leaf: leaf[0], batch),
         jax.random.key(3),
         augment=step.keywords["augment"],
-        mix=objectives.mix_fn(mix, mix.alpha),
+        mix=mixing.of_inputs(mix),
         num_classes=10,
     )
     np.testing.assert_allclose(samples.normalise(images), dict(seen)[0], atol=1e-4)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from train import augmentation, checks, cli, config, data, models, objectives, optimizers, parallel, steps
+from train import augmentation, checks, cli, config, data, mixing, models, optimizers, parallel, steps
 
 SMALL = {
     "mlp": {"width": 8, "depth": 2},
@@ -170,7 +170,7 @@ CONFIGS = sorted(path.stem for path in cli.CONFIGS.glob("*.py") if "def get_conf
 def test_every_config_takes_a_step(name, mock_tfds):
     """On one device and a smaller batch; full models, but ResNet-50 on smaller images."""
     chosen = cli.parse([f"--config={cli.CONFIGS / name}.py"], "").config
-    chosen.data.batch_size = 2 * chosen.mix.k if chosen.mix.matches else 8
+    chosen.data.batch_size = 32 if "k=16" in chosen.mix.policy else 16
     chosen.data.image_size, chosen.data.num_train = 64, min(chosen.data.num_train, 1000)
     dataset = data.load(chosen.data)
     checks.check(chosen, dataset, devices=1)
@@ -188,7 +188,7 @@ def test_every_config_takes_a_step(name, mock_tfds):
         steps.train_step,
         model=model,
         augment=augmentation.build(chosen.data.augmentation, split.shape, cropped=split.resident[0] is None),
-        objective=objectives.build(chosen.mix, num_steps=1),
+        objective=mixing.build(chosen.mix, num_steps=1),
         optimizer=optimizer,
         num_classes=dataset.num_classes,
         axis_name=parallel.AXIS,

@@ -11,12 +11,12 @@ import pytest
 from tests.train.conftest import free_port, rows, small_config, start
 from train import checkpoints, classifier, config, parallel, reporting, run_folder
 
-FLAGS = ("--config.num_epochs=3", "--config.model.width=4", "--config.mix.method=mixup")
+FLAGS = ("--config.num_epochs=3", "--config.model.width=4", "--config.mix.policy=mixup")
 
 
 @pytest.mark.slow
 def test_a_run_stopped_between_a_row_and_its_checkpoint_has_each_row_once(tmp_path, monkeypatch):
-    chosen = dataclasses.replace(small_config(method="erm"), checkpoint_steps=11)
+    chosen = dataclasses.replace(small_config(policy="erm"), checkpoint_steps=11)
     classifier.train_and_evaluate(chosen, tmp_path / "whole")
     save = checkpoints.Checkpoints.save
 
@@ -36,10 +36,10 @@ def test_a_run_stopped_between_a_row_and_its_checkpoint_has_each_row_once(tmp_pa
 
 @pytest.mark.slow
 def test_a_run_that_is_done_says_its_result_again(tmp_path, capsys):
-    first = classifier.train_and_evaluate(small_config(method="erm"), tmp_path / "run")
+    first = classifier.train_and_evaluate(small_config(policy="erm"), tmp_path / "run")
     before = (tmp_path / "run" / "metrics.jsonl").read_text()
     table = capsys.readouterr().out.splitlines()[-5:]
-    again = classifier.train_and_evaluate(small_config(method="erm"), tmp_path / "run")
+    again = classifier.train_and_evaluate(small_config(policy="erm"), tmp_path / "run")
     jax.tree.map(np.testing.assert_array_equal, again, first)
     assert (tmp_path / "run" / "metrics.jsonl").read_text() == before
     assert capsys.readouterr().out.splitlines()[-5:] == table

@@ -14,8 +14,8 @@ import pytest
 import jaxmix
 from jaxmix import vae as vae_lib
 from tests.train.conftest import once
-from train import autoencoder, checkpoints, config, loop, main, objectives, parallel, predictor, steps, vae
-from train.objectives import Codec
+from train import autoencoder, checkpoints, config, loop, main, mixing, parallel, predictor, steps, vae
+from train.mixing import Codec
 
 pytestmark = pytest.mark.slow
 
@@ -90,13 +90,13 @@ def test_a_classifier_mixes_what_the_vae_makes_of_its_images(folder, tmp_path):
     """And is measured without it."""
     workdir = tmp_path / "classifier"
     flags = ["--config.model.width=4", "--config.num_epochs=1", f"--workdir={workdir}", f"--config.mix.vae={folder}"]
-    assert main.main([*flags, "--config.mix.method=varmixup"]) == 0
+    assert main.main([*flags, "--config.mix.policy=varmixup"]) == 0
     assert "train_clean_loss" not in json.loads((workdir / "metrics.jsonl").read_text())
     shutil.copytree(workdir, tmp_path / "elsewhere")
     written = tmp_path / "elsewhere" / "config.json"
     written.write_text(written.read_text().replace(str(folder), "gone"))
     chosen, _, _ = predictor.load(tmp_path / "elsewhere")
-    assert (chosen.mix.method, chosen.mix.vae, chosen.mix.contracts) == ("varmixup", "gone", False)
+    assert (chosen.mix.policy, chosen.mix.vae) == ("varmixup", "gone")
 
 
 def test_the_vae_sees_images_and_the_classifier_normalised_ones(folder, digits):
@@ -131,8 +131,9 @@ def test_the_objective_is_of_images_and_of_two_draws():
 def test_a_configured_vae_mixes_latents_or_its_reconstructions_are_mixed(method):
     codec = Codec(lambda x: jnp.tanh(x.reshape(len(x), -1)), lambda z: (2 * z).reshape(-1, 4, 4, 1))
     batch, labels, rng = jax.random.normal(jax.random.key(1), (8, 4, 4, 1)), jnp.eye(8), jax.random.key(2)
-    mix = config.Mix(method=method, alpha=0.3, vae="named", interpolation="slerp", real_fraction=0.5)
-    slots = objectives.slots(mix, 0.3, codec)
+    policy = {"erm": "reconstructed(erm)", "varmixup": "varmixup(alpha=0.3, interpolation='slerp', real_fraction=0.5)"}
+    mix = config.Mix(policy.get(method, f"reconstructed({method}(alpha=0.3))"), vae="named")
+    inputs = mixing.of_inputs(mix, codec)
     back = jaxmix.latent.reconstruct(batch, **codec._asdict())
     expected = {
         "erm": lambda: (back, labels),
@@ -142,14 +143,14 @@ def test_a_configured_vae_mixes_latents_or_its_reconstructions_are_mixed(method)
             batch, labels, rng, alpha=0.3, interpolation="slerp", real_fraction=0.5, **codec._asdict()
         ),
     }[method]()
-    jax.tree.map(np.testing.assert_array_equal, slots.inputs(batch, labels, rng), expected)
+    jax.tree.map(np.testing.assert_array_equal, inputs(batch, labels, rng), expected)
 
 
 def test_k_mixup_in_latent_space_is_varmixup_with_transport():
     codec = Codec(lambda x: 3 * x, lambda z: z / 3)
-    mix = config.Mix(method="varmixup", pairing="transport", k=4, solver="exact", vae="named")
+    mix = config.Mix("varmixup(pairing=transport(k=4, solver='exact'), alpha=0.3)", vae="named")
     batch, labels, rng = jax.random.normal(jax.random.key(1), (8, 4, 4, 1)), jnp.eye(8), jax.random.key(2)
-    found = objectives.mix_fn(mix, 0.3, codec)(batch, labels, rng)
+    found = mixing.of_inputs(mix, codec)(batch, labels, rng)
     matching = functools.partial(jaxmix.kmixup, k=4, solver="exact", alpha=0.3)
     expected = jaxmix.in_latent_space(matching, **codec._asdict())(batch, labels, rng)
     jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-5), found, expected)
@@ -169,16 +170,16 @@ def test_k_mixup_in_latent_space_is_varmixup_with_transport():
             "mix.vae={folder} data.image_size=64",
             "is of digits, image_size=0, channels=3, and this run of digits, image_size=64",
         ),
-        ("mix.vae={folder} mix.interpolation=cubic", "unknown interpolation 'cubic': take one of linear, slerp"),
-        ("mix.vae={folder} mix.real_fraction=2", "real_fraction must lie in"),
-        ("mix.vae={folder} mix.shared=true", "mix.shared=True is of no use to mix.method=varmixup"),
-        ("mix.vae={folder} mix.space=logits", "is for methods that mix inputs"),
-        ("mix.vae={folder} mix.method=dense_multimix", "is for methods that mix inputs"),
+        ("mix.vae={folder} mix.policy=varmixup(interpolation='cubic')", "cannot be 'cubic': take one of linear, slerp"),
+        ("mix.vae={folder} mix.policy=varmixup(real_fraction=2)", "real_fraction must lie in"),
+        ("mix.vae={folder} mix.policy=mixup", "is of no use to mix.policy=mixup: .* by reconstructed.mixup."),
+        ("mix.vae={folder} mix.space=logits", "mixes inputs, which the VAE decodes: leave mix.space=logits"),
+        ("mix.vae={folder} mix.policy=dense_multimix", "is of no use to mix.policy=dense_multimix"),
     ],
 )
 def test_a_vae_that_does_not_fit_ends_with_code_2_and_one_line(flags, message, folder, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as in a user's run
-    words = ["mix.method=varmixup", *flags.format(folder=folder).split()]
+    words = ["mix.policy=varmixup", *flags.format(folder=folder).split()]
     assert main.main([f"--workdir={tmp_path / 'run'}", *(f"--config.{word}" for word in words)]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert re.search(message, line)
@@ -195,7 +196,7 @@ def test_a_vae_that_does_not_fit_ends_with_code_2_and_one_line(flags, message, f
         ("vae.latent_size=0", "latent_size=0"),
         ("data.batch_size=4", "take at least two samples for each device"),
         ("judge_epochs=-1", "judge_epochs must be at least 0"),
-        ("mix.alpha=1", "unknown flag --config.mix.alpha"),
+        ("mix.policy=erm", "unknown flag --config.mix.policy"),
         ("num_epochs=0", "num_epochs must be at least 1"),
     ],
 )

@@ -14,7 +14,7 @@ def get_config() -> Config:
     return Config(
         data=Data(name="cifar100", augmentation="pad_crop,flip"),
         model=Model(name="wrn", depth=16, width=8),
-        mix=Mix(method="cutmix"),
+        mix=Mix("cutmix(alpha=1.0)"),
         optimizer=Optimizer(name="sgd", learning_rate=0.1, weight_decay=5e-4),
         num_epochs=200,
         checkpoint_steps=2000,

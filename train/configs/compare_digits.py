@@ -5,7 +5,7 @@ Hardware: 2 CPU cores.
 Result: in the README; a few minutes on one core (jax 0.10.2, 2026-11-23).
 """
 
-from train.comparison import Claim, Comparison
+from train.comparison import ALPHA, Claim, Comparison
 from train.config import Config, Data, Mix, Model
 
 
@@ -14,7 +14,11 @@ def get_comparison() -> Comparison:
     base = Config(data=Data(num_train=500, num_validation=200), model=Model(width=16), num_epochs=20)
     return Comparison(
         datasets={"digits": base},
-        methods={"erm": Mix(method="erm"), "mixup": Mix(method="mixup"), "kmixup k=8": Mix(k=8, solver="exact")},
+        methods={
+            "erm": Mix("erm"),
+            "mixup": Mix(f"mixup(alpha={ALPHA})"),
+            "kmixup k=8": Mix(f"kmixup(k=8, solver='exact', alpha={ALPHA})"),
+        },
         alphas=(0.2, 1.0),
         num_seeds=3,
         num_selection_seeds=1,

@@ -11,13 +11,14 @@ Result: with alpha .2 mixup reaches 85.89 %, k-mixup (k = 16) 85.91 %, k-HMix 86
 
 import dataclasses
 
-from train.comparison import Claim, Comparison
+from train.comparison import ALPHA, Claim, Comparison
 from train.config import Config, Data, Mix, Model
 
 MIXUP, CUTMIX, KMIXUP = "Mixup (arXiv:1710.09412)", "CutMix (arXiv:1905.04899)", "k-mixup (arXiv:2106.02933)"
 HMIX, MULTIMIX = "HMix and GMix (arXiv:2208.09913)", "MultiMix (arXiv:2311.05538)"
 VARMIXUP = "VarMixup (arXiv:2003.06566)"
 
+TRANSPORT = "transport(k=8, solver='exact')"
 VAE = "runs/vae_fashion_5000"  # one for all seeds, of the training images of seed 0
 
 
@@ -28,34 +29,34 @@ def get_comparison() -> Comparison:
         model=Model(width=16),
         num_epochs=20,
     )
-    kmixup = {f"kmixup k={k}": Mix(method="kmixup", k=k, solver="exact") for k in (2, 8, 16)}
-    hmix = {f"hmix r={ratio}": Mix(method="hmix", area_ratio=ratio) for ratio in (0.25, 0.5, 0.75)}
+    kmixup = {f"kmixup k={k}": Mix(f"kmixup(k={k}, solver='exact', alpha={ALPHA})") for k in (2, 8, 16)}
+    hmix = {f"hmix r={ratio}": Mix(f"hmix(area_ratio={ratio}, alpha={ALPHA})") for ratio in (0.25, 0.5, 0.75)}
     multimix = {
         f"{title}{clean}": dataclasses.replace(mix, clean_weight=weight)
         for clean, weight in (("", 0.0), (" + clean loss", 1.0))
         for title, mix in (
-            ("multimix", Mix(method="multimix", space="logits")),
-            ("dense multimix", Mix(method="dense_multimix")),
+            ("multimix", Mix(f"multimix(num_mixed=1000, alpha={ALPHA})", space="logits")),
+            ("dense multimix", Mix(f"dense_multimix(num_mixed=1000, alpha={ALPHA})")),
         )
     }
     varmixup = {
-        "mixup of reconstructions": Mix(method="mixup", vae=VAE),
-        "varmixup": Mix(method="varmixup", vae=VAE),
-        "varmixup k=8": Mix(method="varmixup", vae=VAE, pairing="transport", k=8, solver="exact"),
+        "mixup of reconstructions": Mix(f"reconstructed(mixup(alpha={ALPHA}))", vae=VAE),
+        "varmixup": Mix(f"varmixup(alpha={ALPHA})", vae=VAE),
+        "varmixup k=8": Mix(f"varmixup(pairing={TRANSPORT}, alpha={ALPHA})", vae=VAE),
     }
     latents = ("varmixup", "varmixup k=8")
     return Comparison(
         datasets={"fashion_mnist_5000_images": base},
         methods={
-            "erm": Mix(method="erm"),
-            "mixup": Mix(method="mixup"),
-            "cutmix": Mix(method="cutmix"),
+            "erm": Mix("erm"),
+            "mixup": Mix(f"mixup(alpha={ALPHA})"),
+            "cutmix": Mix(f"cutmix(alpha={ALPHA})"),
             **kmixup,
             **hmix,
-            "gmix": Mix(method="gmix"),
-            "kcutmix k=8": Mix(method="cutmix", pairing="transport", k=8, solver="exact"),
-            "khmix k=8": Mix(method="hmix", pairing="transport", k=8, solver="exact"),
-            "manifold mixup": Mix(method="mixup", space="embeddings"),
+            "gmix": Mix(f"gmix(alpha={ALPHA})"),
+            "kcutmix k=8": Mix(f"cutmix(pairing={TRANSPORT}, alpha={ALPHA})"),
+            "khmix k=8": Mix(f"hmix(area_ratio=0.5, pairing={TRANSPORT}, alpha={ALPHA})"),
+            "manifold mixup": Mix(f"mixup(alpha={ALPHA})", space="embeddings"),
             **multimix,
             **varmixup,
         },

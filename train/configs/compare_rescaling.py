@@ -23,8 +23,8 @@ PAPER = "On Mixup Regularization (arXiv:2006.06049) rescaling at test time"
 def get_comparison() -> Comparison:
     """The training of compare_fashion at three alphas, measured plain, with either half of the rescaling, with both."""
     alphas = (0.2, 0.4, 1.0)
-    mixup = {f"mixup {alpha:g}": Mix(method="mixup", alpha=alpha) for alpha in alphas}
-    second_order = {"second order 0.4": Mix(method="approximate_mixup", alpha=0.4)}
+    mixup = {f"mixup {alpha:g}": Mix(f"mixup(alpha={alpha})") for alpha in alphas}
+    second_order = {"second order 0.4": Mix("approximate_mixup(alpha=0.4)")}
     claims = [
         Claim(PAPER, text, measure, (f"{method}, rescaled",), method)
         for text, measure in (("improves accuracy", "accuracy"), ("improves calibration", "ece"))
@@ -32,7 +32,7 @@ def get_comparison() -> Comparison:
     ]
     return dataclasses.replace(
         compare_fashion.get_comparison(),
-        methods={"erm": Mix(method="erm"), **mixup, **second_order},
+        methods={"erm": Mix("erm"), **mixup, **second_order},
         alphas=(),
         rescalings=("inputs", "outputs", "both"),
         measures=("accuracy", "nll", "ece", "ece_signed"),

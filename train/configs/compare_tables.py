@@ -5,7 +5,7 @@ Hardware: 2 CPU cores.
 Result: in the README. Twelve minutes on two busy cores (jax 0.10.2, 2026-11-23).
 """
 
-from train.comparison import Claim, Comparison
+from train.comparison import ALPHA, Claim, Comparison
 from train.config import Config, Data, Mix, Model, Optimizer
 
 
@@ -20,10 +20,10 @@ def get_comparison() -> Comparison:
         )
         for name, held_out, num_epochs in (("iris", 24, 100), ("wine", 24, 100), ("breast_cancer", 91, 40))
     }
-    kmixup = {f"kmixup k={k}": Mix(method="kmixup", k=k, solver="exact") for k in (1, 4, 16)}
+    kmixup = {f"kmixup k={k}": Mix(f"kmixup(k={k}, solver='exact', alpha={ALPHA})") for k in (1, 4, 16)}
     return Comparison(
         datasets=datasets,
-        methods={"erm": Mix(method="erm"), **kmixup},
+        methods={"erm": Mix("erm"), **kmixup},
         alphas=(0.2, 1.0, 4.0),
         num_seeds=10,
         num_selection_seeds=3,

@@ -10,4 +10,4 @@ from train.config import Config, Mix
 
 def get_config() -> Config:
     """The default run with another method; any pairing goes with any mask."""
-    return Config(mix=Mix(method="cutmix", pairing="transport", k=8))
+    return Config(mix=Mix("cutmix(pairing=transport(k=8), alpha=1.0)"))

@@ -10,4 +10,4 @@ from train.config import Config, Mix
 
 def get_config() -> Config:
     """The default run with another method; any pairing goes with any mask."""
-    return Config(mix=Mix(method="gmix", pairing="transport", k=8))
+    return Config(mix=Mix("gmix(pairing=transport(k=8), alpha=1.0)"))

@@ -10,4 +10,4 @@ from train.config import Config, Mix
 
 def get_config() -> Config:
     """The default run with another method; any pairing goes with any mask."""
-    return Config(mix=Mix(method="hmix", pairing="transport", k=8))
+    return Config(mix=Mix("hmix(area_ratio=0.5, pairing=transport(k=8), alpha=1.0)"))

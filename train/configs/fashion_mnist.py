@@ -15,7 +15,7 @@ def get_config() -> Config:
     """A small CNN, two epochs."""
     return Config(
         data=Data(name="fashion_mnist"),
-        mix=Mix(alpha=0.2),
+        mix=Mix("kmixup(k=8, alpha=0.2)"),
         optimizer=Optimizer(learning_rate=0.01, warmup_epochs=0.2),
         num_epochs=2,
     )

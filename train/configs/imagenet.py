@@ -23,7 +23,7 @@ def get_config() -> Config:
             num_threads=64,
         ),
         model=Model(name="resnet50", dtype="bfloat16"),
-        mix=Mix(method="mixup", alpha=0.2),
+        mix=Mix("mixup(alpha=0.2)"),
         optimizer=Optimizer(name="sgd", learning_rate=0.4, weight_decay=1e-4, warmup_epochs=5.0),
         num_epochs=90,
         checkpoint_steps=1000,

@@ -1,0 +1,126 @@
+"""What a configuration says of mixing: as text, as an objective, and as it was once said."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxmix
+from jaxmix.combinators import erm
+from tests.api_test import PUBLIC
+from tests.conftest import function
+from tests.train.conftest import setup
+from train import config, flat_mix, mixing, parallel, splits, steps
+from train.config import Mix
+
+
+@pytest.mark.parametrize("method", [method for method in PUBLIC if method != "dense_multimix"])
+def test_every_method_of_the_library_may_be_configured(method):
+    codec = mixing.Codec(jnp.asarray, jnp.asarray)
+    needed = "num_mixed=3, " if method == "multimix" else ""
+    mix = Mix(f"{method}({needed}alpha=0.3)")
+    fn = mixing.read(mix, codec=codec if mixing.takes_codec(mix) else None)
+    assert function(fn) is getattr(jaxmix, method)
+    assert fn.keywords["alpha"] == 0.3
+    assert mixing.normal_form(mix) == mix.policy
+
+
+@pytest.mark.parametrize(
+    ("mix", "alpha"),
+    [
+        (Mix("mixup"), 1.0),
+        (Mix("mixup(alpha=0.3, shared=True, pairing=permutation)"), 0.3),
+        (Mix("approximate_mixup(alpha=0.4, curvature=True)"), 0.4),
+        (Mix("mixup(pairing=transport(k=4))"), None),
+        (Mix("sometimes(mixup, probability=0.5)"), None),
+        (Mix("mixup(alpha=linear(1.0, 0.5))"), None),
+        (Mix("mixup", clean_epochs=1), None),
+        (Mix("mixup", "embeddings"), None),
+        (Mix("reconstructed(mixup)", vae="gone"), None),
+        (Mix("cutmix"), None),
+        (Mix("erm"), None),
+    ],
+)
+def test_a_run_is_rescaled_where_one_contraction_was_seen_throughout(mix, alpha):
+    assert mixing.contraction(mix) == alpha
+
+
+def test_an_objective_of_one_s_own_is_told_from_a_method(tmp_path, monkeypatch):
+    (tmp_path / "own_objectives.py").write_text("""
+def scaled(model, batch, labels, rng, *, by=1.0, clean_weight=0.0):
+    return by * batch.sum() + clean_weight, {}
+""")
+    monkeypatch.syspath_prepend(tmp_path)
+    mix = Mix("own_objectives:scaled(by=linear(2.0, 4.0))", clean_weight=7.0)
+    objective = mixing.build(mix, num_steps=10)
+    assert [float(objective(None, jnp.ones(2), None, None, step)[0]) for step in (0, 5, 10, 20)] == [
+        11.0,
+        13.0,
+        15.0,
+        15.0,
+    ]
+    assert not mixing.is_objective(mixing.read(Mix("mixup")))
+
+
+def test_labels_are_smoothed_before_they_are_mixed(digits):
+    def labels_as_metric(model, batch, labels, rng, step):
+        return 0 * model.classify(jnp.zeros((1, 16))).sum(), {"labels": labels}
+
+    _, state, samples, step = setup(digits, labels_as_metric)
+    smoothed = functools.partial(step, label_smoothing=0.2)
+    batch = splits.Batch(np.arange(4, dtype=np.int32))
+    mapped = jax.vmap(smoothed, (None, None, 0, None), axis_name=parallel.AXIS, out_axes=None)
+    trained = jax.jit(mapped)(state, samples, jax.tree.map(lambda leaf: leaf[None], batch), jax.random.key(0))[1]
+    expected = 0.8 * jax.nn.one_hot(samples.labels[:4], 10) + 0.02
+    np.testing.assert_allclose(trained["labels"], expected, atol=1e-6)
+    augment = step.keywords["augment"]
+    _, shown = steps.first_inputs(
+        samples, batch, jax.random.key(0), augment=augment, mix=erm, num_classes=10, label_smoothing=0.2
+    )
+    np.testing.assert_allclose(shown, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("old", "policy"),
+    [
+        ({"method": "erm"}, "erm"),
+        ({"alpha": 0.2}, "kmixup(k=8, alpha=0.2)"),
+        (
+            {"method": "kmixup", "k": 4, "solver": "exact", "shared": True},
+            "kmixup(k=4, solver='exact', shared=True, alpha=1.0)",
+        ),
+        ({"method": "mixup", "final_alpha": 0.2, "alpha": 2.0}, "mixup(alpha=linear(2.0, 0.2))"),
+        ({"method": "hmix", "area_ratio": 0.25}, "hmix(area_ratio=0.25, alpha=1.0)"),
+        ({"method": "cutmix", "pairing": "transport", "k": 4}, "cutmix(pairing=transport(k=4), alpha=1.0)"),
+        ({"method": "gmix", "probability": 0.5}, "sometimes(gmix(alpha=1.0), probability=0.5)"),
+        ({"method": "mixup", "vae": "runs/v"}, "reconstructed(mixup(alpha=1.0))"),
+        ({"method": "erm", "vae": "runs/v"}, "reconstructed(erm)"),
+        (
+            {"method": "varmixup", "vae": "runs/v", "interpolation": "slerp", "real_fraction": 0.5},
+            "varmixup(interpolation='slerp', real_fraction=0.5, alpha=1.0)",
+        ),
+        (
+            {"method": "multimix", "space": "logits", "alpha_range": [0.5, 2.0]},
+            "multimix(num_mixed=1000, alpha=(0.5, 2.0))",
+        ),
+        (
+            {"method": "dense_multimix", "per_position": True},
+            "dense_multimix(num_mixed=1000, per_position=True, alpha=1.0)",
+        ),
+        ({"method": "approximate_mixup", "curvature": True}, "approximate_mixup(curvature=True, alpha=1.0)"),
+    ],
+)
+def test_configurations_of_before_are_read_as_policies(old, policy):
+    """And each is one that is taken today."""
+    chosen = config.from_tree(config.Config, {"mix": old | {"clean_epochs": 2}}).mix
+    assert (chosen.policy, chosen.clean_epochs) == (policy, 2)
+    assert (chosen.space, chosen.vae) == (old.get("space", "inputs"), old.get("vae", ""))
+    assert mixing.normal_form(chosen) == policy
+    mixing.ends_of(chosen, mixing.Codec(jnp.asarray, jnp.asarray) if chosen.vae else None)
+    assert flat_mix.translated({"policy": "mixup"}) == {"policy": "mixup"}
+
+
+def test_the_default_is_that_of_before():
+    assert config.from_tree(config.Config, {"mix": {"method": "kmixup"}}) == config.Config()
