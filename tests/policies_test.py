@@ -89,6 +89,9 @@ def test_what_no_text_can_say_is_given():
         expected = by_hand(X, LABELS, jax.random.key(0))[0] if "varmixup" in text else X
         assert jnp.array_equal(fn(X, LABELS, jax.random.key(0))[0], expected)
     assert jaxmix.policy("varmixup", **parts).keywords == parts
+    assert jaxmix.policy("mixup(alpha=0.25)", alpha=0.75).keywords == {"alpha": 0.25}  # what the text says counts
+    parts = {"encode": jnp.zeros_like, "decode": lambda latents: latents + 1}
+    assert jnp.all(jaxmix.policy("reconstructed(mixup)", **parts)(X, LABELS, jax.random.key(0))[0] == 1)
     with pytest.raises(ValueError, match="policy 'mixup': no function in it has the option encode, decode, which was"):
         jaxmix.policy("mixup", **parts)
     with pytest.raises(ValueError, match="varmixup needs decode="):

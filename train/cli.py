@@ -4,11 +4,13 @@ import argparse
 from collections.abc import Sequence
 import importlib.util
 import pathlib
+import shlex
 from typing import Any, NamedTuple, NoReturn, TypeVar
 
 from absl import flags
 from ml_collections import config_flags
 
+from train import flat_mix
 from train.config import Config, known, leaves
 from train.errors import UsageError
 
@@ -83,6 +85,8 @@ def parse(
         inside = [field for field in fields if field.startswith(f"{name}.")]
         if inside and name != "config":
             raise UsageError(f"--{name} has fields of its own: give one of --{', --'.join(inside)}")
+        if name.removeprefix("config.mix.") in flat_mix.FIELDS and "config.mix.policy" in fields:
+            raise UsageError(f"--{name} is said in the policy, such as --config.mix.policy='cutmix(alpha=0.4)'")
         known("flag", name, ["config", *Arguments._fields[1:], *fields], prefix="--")
     values = flags.FlagValues()
     flags.DEFINE_string("workdir", None, "", flag_values=values)
@@ -161,6 +165,6 @@ def _help(usage: str, path: pathlib.Path, function: str, config: Any) -> str:
         "",
     ]
     for name, value, doc in leaves(config):
-        text = f"'{value}'" if isinstance(value, tuple) else value  # as a shell takes it
+        text = shlex.quote(str(value)) if value != "" else ""
         lines.append(f"  --config.{name}={text}".ljust(46) + f"  {doc}")
     return "\n".join(lines)

@@ -15,6 +15,7 @@ from train import cli, config, main, run_folder
     [
         ("--confg=x", "unknown flag --confg: did you mean --config?"),
         ("mix.polciy=erm", "unknown flag --config.mix.polciy: did you mean --config.mix.policy?"),
+        ("mix.method=cutmix", "--config.mix.method is said in the policy, such as --config.mix.policy='cutmix"),
         ("--config=train/configs/digts.py", "unknown config .*did you mean train/configs/digits.py?"),
         ("--config=LICENSE", "config LICENSE is not a Python file"),
         ("--config=train/main.py", r"needs a function get_config\(\)"),
@@ -140,7 +141,7 @@ def test_help_names_every_field_with_its_default(capsys):
     assert stop.value.code == 0
     printed = capsys.readouterr().out
     for flag in (
-        "--config.mix.policy=kmixup(k=8, alpha=1.0)",
+        "--config.mix.policy='kmixup(k=8, alpha=1.0)'",
         "--config.data.batch_size=128",
         "--config.num_epochs=40",
         "--workdir",

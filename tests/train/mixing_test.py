@@ -47,6 +47,12 @@ def test_a_run_is_rescaled_where_one_contraction_was_seen_throughout(mix, alpha)
     assert mixing.contraction(mix) == alpha
 
 
+def test_nothing_is_mixed_however_that_is_written():
+    for policy in ("erm", "erm()", " erm( )"):
+        assert mixing.of_inputs(Mix(policy)) is erm
+    assert mixing.clean(Mix("cutmix", clean_epochs=3, label_smoothing=0.1)) == Mix("erm", label_smoothing=0.1)
+
+
 def test_an_objective_of_one_s_own_is_told_from_a_method(tmp_path, monkeypatch):
     (tmp_path / "own_objectives.py").write_text("""
 def scaled(model, batch, labels, rng, *, by=1.0, clean_weight=0.0):
