@@ -8,7 +8,6 @@ import re
 import statistics
 from typing import Any
 
-from train import own
 from train.config import Config, Mix, from_tree, known
 from train.errors import UsageError
 from train.measures import MEASURES, RESCALINGS
@@ -142,12 +141,6 @@ def check(comparison: Comparison) -> None:
         raise UsageError(f"num_seeds must be at least 2, to have a standard error, got {comparison.num_seeds}")
     if comparison.num_selection_seeds < 1 or comparison.limit < 0:
         raise UsageError("num_selection_seeds must be at least 1 and limit at least 0")
-    for dataset, base in comparison.datasets.items():
-        if own.draws_test_split(base.data):
-            raise UsageError(
-                f"{dataset}: each run would draw a test split of its own, by data.split_seed, and alpha be chosen "
-                "on what others are tested on: give the data a test split, as in test/ beside train/, or an .npz"
-            )
     for rescaling in comparison.rescalings:
         known("rescaling", rescaling, list(RESCALINGS))
     for measure in comparison.measures:
