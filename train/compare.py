@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from train import comparison as comparison_lib
 from train.comparison import Comparison, Run
-from train.errors import ProgramError
+from train.errors import ProgramError, UsageError
 from train.program import program
 
 if TYPE_CHECKING:
@@ -120,6 +120,7 @@ def compare(comparison: Comparison, workdir: pathlib.Path) -> dict[str, Any]:
 
     from train import cost, data
 
+    _check_data(comparison, workdir)
     pairs = [(dataset, method) for dataset in comparison.datasets for method in comparison.methods]
     bar = tqdm.tqdm(total=comparison_lib.num_runs(comparison), unit="run", disable=not sys.stderr.isatty())
 
@@ -157,6 +158,23 @@ def compare(comparison: Comparison, workdir: pathlib.Path) -> dict[str, Any]:
         costs[dataset] = cost.step_ratios(methods, data.load(first.data, seed=first.seed))
     tried = [{"dataset": d, "method": m, "candidates": c} for (d, m), c in selection.items() if len(c) > 1]
     return {"selection": tried, "runs": runs, "cost": costs}
+
+
+def _check_data(comparison: Comparison, workdir: pathlib.Path) -> None:
+    """Raises a UsageError where runs that are kept were of a user's own data that have changed since."""
+    from train import data, own, run_folder
+
+    for dataset, base in comparison.datasets.items():
+        if not own.is_own(base.data.name):
+            continue
+        digest = data.load(base.data).digest
+        run = comparison_lib.run(comparison, dataset, next(iter(comparison.methods)), 1.0, 0)
+        for folder in sorted(run.folder(workdir).parent.parent.glob("*/*/")):
+            if run_folder.data_changed(folder, digest):
+                raise UsageError(
+                    f"{folder} is of other data, as {base.data.name} has changed since: bring them back, or name "
+                    "another folder by --workdir"
+                )
 
 
 def parse(argv: Sequence[str]) -> tuple[Any, Comparison]:

@@ -8,7 +8,7 @@ import re
 import statistics
 from typing import Any
 
-from train import flat_mix, own
+from train import flat_mix
 from train.config import Config, Mix, from_tree, known
 from train.errors import UsageError
 from train.measures import MEASURES, RESCALINGS
@@ -161,12 +161,6 @@ def check(comparison: Comparison) -> None:
         raise UsageError(
             f"alphas={comparison.alphas} and policies with {ALPHA}, {', '.join(tuned) or 'none'}: give both or neither"
         )
-    for dataset, base in comparison.datasets.items():
-        if own.draws_test_split(base.data):
-            raise UsageError(
-                f"{dataset}: each run would draw a test split of its own, by data.split_seed, and alpha be chosen "
-                "on what others are tested on: give the data a test split, as in test/ beside train/, or an .npz"
-            )
     for rescaling in comparison.rescalings:
         known("rescaling", rescaling, list(RESCALINGS))
     for measure in comparison.measures:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 from typing import Any, TypeVar
 
 from train import flat_mix
@@ -31,10 +32,7 @@ class Data:
     batch_size: int = _field(128, "samples per step, over all devices of all processes")
     num_train: int = _field(0, "size of a class-balanced subset to train on; 0 takes all")
     num_validation: int = _field(0, "samples held out of the training split, measured in place of the test split")
-    split_seed: int = _field(
-        0,
-        "of the choice of these two, of the points of the toy sets, of the test split where own data have none",
-    )
+    split_seed: int = _field(0, "of the choice of these two, and of the points of the toy sets")
     augmentation: str = _field("", "of training images, in the order given: pad_crop, flip, random_resized_crop")
     image_size: int = _field(
         0, "folder/, tfds:NAME, imagenet2012: side that images are cut to; 0: their own, 224 of imagenet2012"
@@ -49,7 +47,7 @@ class Data:
     @property
     def title(self) -> str:
         """What figures and run folders call it: of a path its last part."""
-        return os.path.basename(os.path.abspath(self.name)).replace(":", "-")
+        return re.sub("[:$]", "-", os.path.basename(os.path.abspath(self.name)))  # $ is mathematics in a figure
 
 
 @dataclasses.dataclass

@@ -6,7 +6,7 @@ from jaxtyping import Float, Int
 import numpy as np
 
 from train import config as config_lib
-from train import own, sources, streams
+from train import own, own_digest, sources, streams
 from train.errors import UsageError
 from train.splits import InMemory, Split, Streamed
 
@@ -19,6 +19,7 @@ class Dataset(NamedTuple):
     mean: Float[np.ndarray, " c"]
     std: Float[np.ndarray, " c"]
     class_names: tuple[str, ...] = ()  # none where nobody has named them
+    digest: str = ""  # of a user's own data, which may change under their name
 
 
 class Means(NamedTuple):
@@ -54,6 +55,8 @@ def load(config: config_lib.Data, *, seed: int = 0) -> Dataset:
     """
     raw = _read(config, seed)
     dataset = _in_memory(config, raw) if isinstance(raw, sources.Raw) else _streamed(config, raw)
+    if own.is_own(config.name):
+        dataset = dataset._replace(digest=own_digest.digest(config.name, raw))
     channels = dataset.splits["train"].shape[-1]
     if {len(dataset.mean), len(dataset.std)} != {channels} or not np.all(dataset.std > 0):
         raise UsageError(

@@ -102,7 +102,8 @@ def class_name(names: Sequence[str], label: int, most: int) -> str:
     """What figures call a class, in so many characters at most: its number where it has no name."""
     name = names[label] if names else str(label)
     shown = name if len(name) <= most else f"{name[: most - 1]}…"
-    return shown.replace("$", r"\$")  # else matplotlib reads mathematics
+    hidden = " " if shown.startswith("_") else ""  # else matplotlib leaves it out of legends
+    return hidden + shown.replace("$", r"\$")  # else matplotlib reads mathematics
 
 
 def figure(width: float, height: float) -> Any:

@@ -5,7 +5,6 @@ import dataclasses
 import functools
 import pathlib
 from typing import Any
-import unicodedata
 
 import numpy as np
 
@@ -37,12 +36,11 @@ class Files(Sequence):
         return Files(tuple(self.paths[i] for i in places), tuple(self.labels[i] for i in places))
 
 
-def find(folder: pathlib.Path, *, split_seed: int) -> tuple[dict[str, Files], tuple[str, ...]]:
+def find(folder: pathlib.Path) -> tuple[dict[str, Files], tuple[str, ...]]:
     """The files of the training and the test split, and the names of the classes.
 
     Args:
-      folder: of train/ and test/, validation/ or val/, or of classes, which are then split.
-      split_seed: draws the fifth that is tested on, where the folder has no split of its own.
+      folder: of train/ and test/, validation/ or val/, or of classes, a fifth of each of which is then tested on.
 
     Raises:
       UsageError: if there are no images, or classes without any, or in one split only.
@@ -53,13 +51,15 @@ def find(folder: pathlib.Path, *, split_seed: int) -> tuple[dict[str, Files], tu
         )
     if not (folder / "train").is_dir():
         files, names = _classes(folder)
-        if {name.lower() for name in names} <= {*TEST, "train", "training", "testing", "valid"}:
+        if len({name.lower() for name in names} & {*TEST, "train", "training", "testing", "valid"}) > 1:
             raise UsageError(f"{folder} has no train/, but {', '.join(names)}: name its splits train/ and test/")
-        train, test = own_splits.split(files.labels, names, name=str(folder), seed=split_seed)
+        train, test = own_splits.split(files.labels, names, name=str(folder))
         return {"train": files.take(train), "test": files.take(test)}, names
     tests = [folder / name for name in TEST if (folder / name).is_dir()]
     if not tests:
-        raise UsageError(f"{folder} has train/ and no test/: add it, or put all classes into {folder} itself")
+        raise UsageError(
+            f"{folder} has train/ and no test/: add it, or put all classes, none called train, into {folder}"
+        )
     (train_files, names), (test_files, test_names) = _classes(folder / "train"), _classes(tests[0])
     for name in sorted({*names} ^ {*test_names}, key=own_splits.natural):
         there, other = (folder / "train", tests[0]) if name in names else (tests[0], folder / "train")
@@ -67,15 +67,10 @@ def find(folder: pathlib.Path, *, split_seed: int) -> tuple[dict[str, Files], tu
     return {"train": train_files, "test": test_files}, names
 
 
-def _composed(name: str) -> str:
-    """One spelling of accents, which file systems have two of."""
-    return unicodedata.normalize("NFC", name)
-
-
 def _classes(folder: pathlib.Path) -> tuple[Files, tuple[str, ...]]:
     """All images below a folder, by class and name, and the names of the classes."""
     folders = [path for path in _listed(folder) if path.is_dir()]
-    names = tuple(dict.fromkeys(_composed(path.name) for path in folders))
+    names = tuple(dict.fromkeys(own_splits.composed(path.name) for path in folders))
     if len(names) < 2:
         raise UsageError(f"{folder} has {len(names)} folders of classes: give each class one of its own, at least two")
     paths: list[pathlib.Path] = []
@@ -85,7 +80,7 @@ def _classes(folder: pathlib.Path) -> tuple[Files, tuple[str, ...]]:
         if not found:
             raise UsageError(f"{path} has no images: add some, or take the class away")
         paths += found
-        labels += [names.index(_composed(path.name))] * len(found)
+        labels += [names.index(own_splits.composed(path.name))] * len(found)
     return Files(tuple(paths), tuple(labels)), names
 
 

@@ -75,7 +75,9 @@ def train_and_evaluate(
     checks.fits(program.init, init_rng, what="config.model")
 
     with contextlib.ExitStack() as stack:
-        claim = functools.partial(run_folder.claim, workdir, config, allow_change=allow_config_change)
+        claim = functools.partial(
+            run_folder.claim, workdir, config, digest=dataset.digest, allow_change=allow_config_change
+        )
         stack.enter_context(parallel.in_leader(claim) or contextlib.nullcontext())
         stack.enter_context(parallel.ended_by_others())
         signal = stack.enter_context(stopping.requested())

@@ -1,6 +1,7 @@
 """Images from elsewhere that a run is evaluated on: other data sets, noise, CIFAR-C as released."""
 
 from collections.abc import Iterator, Sequence
+import os
 import pathlib
 from typing import NamedTuple
 
@@ -8,7 +9,7 @@ import numpy as np
 
 from jaxmix.evaluation import corruptions
 from train import config as config_lib
-from train import data, sources
+from train import data, own, sources
 from train.errors import UsageError
 from train.sources import Arrays
 
@@ -37,7 +38,7 @@ def outside(
     """Images of other data sets, made as large and as coloured as the run's.
 
     Args:
-      names: data sets, or "noise": pixels drawn uniformly; the run's own is left out.
+      names: data sets, a user's own too, or "noise": pixels drawn uniformly; that of the run is left out.
       shape: [h, w, c] of the run's images.
       config: of the run's data, which says where the others lie.
       count: how many of each, at most.
@@ -49,14 +50,28 @@ def outside(
     for name in names:
         if name == NOISE:
             found[name] = np.random.default_rng(0).integers(0, 256, (count, *shape), np.uint8)
-        elif name != config.name:
+        elif _absolute(name) != _absolute(config.name):
+            if not own.is_own(name):
+                config_lib.known("data set", name, [NOISE, *sources.EMBEDDED, *sources.RESIDENT, *own.KINDS])
             other = config_lib.Data(name=name, data_dir=config.data_dir, manual_dir=config.manual_dir)
-            config_lib.known("data set", name, [NOISE, *sources.EMBEDDED, *sources.RESIDENT])
-            images, _ = data.load(other).splits["test"].resident
-            if images is None or images.ndim != 4:
+            if own.is_cut(name):
+                other.image_size = shape[0]
+            images, labels = data.load(other).splits["test"].resident
+            if images is None or labels is None or images.ndim != 4:
                 raise UsageError(f"--ood={name}: not a set of images: take others, such as digits or {NOISE}")
-            found[name] = resized(images[:count], shape)
+            found[name] = resized(images[first(labels, count)], shape)
     return found
+
+
+def _absolute(name: str) -> str:
+    return os.path.realpath(os.path.expanduser(name))
+
+
+def first(labels: np.ndarray, count: int) -> np.ndarray:
+    """Places of the first samples; where they lie class by class, as in a folder, of some from all along."""
+    count = min(count, len(labels))
+    by_class = bool(np.all(labels[1:] >= labels[:-1]))
+    return np.arange(count) * len(labels) // count if by_class else np.arange(count)
 
 
 def resized(images: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

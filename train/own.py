@@ -7,13 +7,28 @@ import math
 import os
 import pathlib
 import sys
+import traceback
 from typing import Any
+
+import numpy as np
 
 from train import config as config_lib
 from train import folders, pictures, sources, streams, tabular
 from train.errors import UsageError
 
 KINDS = ("FOLDER/", "FILE.npz", "FILE.csv", "MODULE:FUNCTION", f"{sources.ANY}NAME")
+
+
+def is_own(name: str) -> bool:
+    """Whether a name is none of this program's, but that of a folder, a file, a function or any set of tfds."""
+    path = pathlib.Path(name).expanduser()
+    known = {*sources.EMBEDDED, *sources.RESIDENT, *sources.STREAMED}
+    return name not in known and (path.is_dir() or path.suffix.lower() in (".npz", ".csv") or bool({*name} & {*"/:"}))
+
+
+def is_cut(name: str) -> bool:
+    """Whether it is of images that data.image_size cuts to one size."""
+    return name.startswith(sources.ANY) or pathlib.Path(name).expanduser().is_dir()
 
 
 def read(config: config_lib.Data, *, seed: int) -> sources.Raw | streams.Streams:
@@ -27,36 +42,33 @@ def read(config: config_lib.Data, *, seed: int) -> sources.Raw | streams.Streams
       UsageError: if there is no such thing, or it is not well formed.
     """
     name, path = config.name, pathlib.Path(config.name).expanduser()
-    if name.startswith(sources.ANY):
-        return _tfds(config, seed)
+    if not is_own(name):
+        names = (*sources.EMBEDDED, *sources.RESIDENT, *sources.STREAMED, *KINDS)
+        config_lib.known("data set", name, names)
     if config.image_size < 0:
         raise UsageError(f"data.image_size must be at least 1, or 0 for the images' own, got {config.image_size}")
-    if path.is_dir():
+    if path.is_dir() and not name.startswith(sources.ANY):
         return _folder(path, config, seed)
+    if config.channels != config_lib.Data.channels:
+        raise UsageError(f"data.channels={config.channels} is for folders of images, not {name}: leave it")
+    if name.startswith(sources.ANY):
+        return _tfds(config, seed)
+    if config.image_size:
+        raise UsageError(
+            f"data.image_size={config.image_size} is for folders of images that are there, not {name}: leave it"
+        )
     if path.suffix.lower() == ".npz":
         return tabular.from_npz(path)
     if path.suffix.lower() == ".csv":
-        return tabular.from_csv(path, split_seed=config.split_seed)
-    if ":" in name and "/" not in name:
-        return _call(name)
+        return tabular.from_csv(path)
     if "/" in name:
         raise UsageError(f"{name} is no folder here: name one of images, or FILE.npz or FILE.csv")
-    names = (*sources.EMBEDDED, *sources.RESIDENT, *sources.STREAMED, *KINDS)
-    config_lib.known("data set", name, names)
-    raise AssertionError(name)
-
-
-def draws_test_split(config: config_lib.Data) -> bool:
-    """Whether data.split_seed chooses what is tested on."""
-    path = pathlib.Path(config.name).expanduser()
-    if path.is_dir():
-        return not (path / "train").is_dir()
-    return path.suffix.lower() == ".csv"
+    return _call(name)
 
 
 def _folder(folder: pathlib.Path, config: config_lib.Data, seed: int) -> sources.Raw | streams.Streams:
     pictures.check(config.channels)
-    files, names = folders.find(folder, split_seed=config.split_seed)
+    files, names = folders.find(folder)
     size: int | tuple[int, int] = config.image_size
     if not size:
         first = files["train"][0]
@@ -73,22 +85,30 @@ def _tfds(config: config_lib.Data, seed: int) -> sources.Raw | streams.Streams:
     builder = sources.prepared(config)
     features, splits = builder.info.features, builder.info.splits
     names = getattr(features["label"], "names", None) if "label" in features else None
-    channels = features["image"].shape[-1] if "image" in features else 0
-    if not names or channels not in pictures.MODES:
+    shape: tuple[Any, ...] = features["image"].shape if "image" in features else ()
+    if not names or len(shape) != 3 or shape[-1] not in pictures.MODES:
         raise UsageError(f"{config.name} has no image (gray or RGB) and label, but {', '.join(features)}: take another")
+    dtype = np.dtype(features["image"].dtype)
+    if dtype not in (np.uint8, np.uint16):
+        raise UsageError(f"{config.name} has images of {dtype}, not of 8 or 16 bits: take another")
     test = next((name for name in ("test", "validation") if name in splits), "")
     if not test or "train" not in splits:
         raise UsageError(
             f"{config.name} has no splits train and test or validation, but {', '.join(splits)}: take another"
         )
-    shape, num_images = features["image"].shape, splits["train"].num_examples + splits[test].num_examples
-    if not config.image_size and None not in shape and num_images * math.prod(shape) <= streams.MOST_HELD:
-        return sources.from_tfds(config, test)
+    num_images = splits["train"].num_examples + splits[test].num_examples
+    whole = not config.image_size and dtype == np.uint8 and None not in shape
+    if whole and num_images * math.prod(shape) <= streams.MOST_HELD:
+        raw = sources.from_tfds(config, test)
+        for split, (_, labels) in raw.splits.items():
+            if labels.min() < 0:
+                raise UsageError(f"{config.name}, {split}: a sample has no label: take another")
+        return raw
     size = config.image_size or (shape[0] if shape[0] == shape[1] else None)
     if not size:
         raise UsageError(f"{config.name} has images of several sizes: give data.image_size, to which all are cut")
     images = {
-        name: streams.Images(streams.encoded(builder, part), len(names), size, False, seed, channels, central=1)
+        name: streams.Images(streams.encoded(builder, part), len(names), size, False, seed, shape[-1], central=1)
         for name, part in (("train", "train"), ("test", test))
     }
     return streams.held_or_streamed(config, images, tuple(names))
@@ -104,13 +124,20 @@ def _call(name: str) -> sources.Raw:
     except ModuleNotFoundError as error:
         raise UsageError(f"{name}: there is no module {error.name}, here or installed: name another") from None
     except Exception as error:  # of the user's own code
-        raise UsageError(f"{name}: {type(error).__name__}: {' '.join(str(error).split())}: mend it") from None
+        what = f"{type(error).__name__}: {' '.join(str(error).split())}{_place(error)}"
+        raise UsageError(f"{name}: {what}: mend it") from None
     pairs = isinstance(found, dict) and all(
         isinstance(found.get(split), tuple | list) and len(found[split]) == 2 for split in tabular.SPLITS
     )
     if not pairs:
         raise UsageError(f"{name} returns no {{'train': (inputs, labels), 'test': (inputs, labels)}}: let it")
-    return tabular.from_arrays(name, found)
+    return tabular.from_arrays(name, found, found.get("class_names", ()))
+
+
+def _place(error: Exception) -> str:
+    """The last line of the current folder's code that an error went through."""
+    mine = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith(os.getcwd())]
+    return f" ({os.path.relpath(mine[-1].filename)}, line {mine[-1].lineno})" if mine else ""
 
 
 @contextlib.contextmanager

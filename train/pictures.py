@@ -25,19 +25,29 @@ def decoded(encoded: bytes, *, name: str, channels: int) -> Any:
 
     try:
         image = ImageOps.exif_transpose(Image.open(io.BytesIO(encoded)))
-        if image.has_transparency_data:
+        if image.mode.startswith("I"):
+            image = _of_16_bits(image)
+        elif image.has_transparency_data:
             image = image.convert("RGBA")
             image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
-        elif image.mode.startswith("I"):  # of 16 bits, for which Pillow's convert saturates
-            values = np.clip(np.asarray(image, np.int64), 0, 65535)
-            image = Image.fromarray(((values + 128) // 257).astype(np.uint8))
         elif image.mode == "F":
             raise ValueError("its pixels are floating-point numbers")
-        return image.convert(MODES[channels])
+        return image.convert("RGB").convert(MODES[channels])  # some modes have a way to RGB only
     except Exception as error:  # Pillow's readers raise all kinds
         raise UsageError(
             f"cannot read {name}, {_reason(error)}: replace it by a whole image of 8 or 16 bits, or take it away"
         ) from None
+
+
+def _of_16_bits(image: Any) -> Any:
+    """In 8 bits, by rounding, where Pillow's convert saturates; the gray that counts as transparent is black."""
+    from PIL import Image
+
+    values = np.asarray(image, np.int64)
+    if values.min() < 0 or values.max() > 65535:
+        raise ValueError(f"its pixels are numbers from {values.min()} to {values.max()}")
+    values = np.where(values == image.info.get("transparency", -1), 0, values)
+    return Image.fromarray(((values + 128) // 257).astype(np.uint8))
 
 
 def check(channels: int) -> None:

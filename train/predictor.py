@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxmix import regularization
 from jaxmix.evaluation.attacks import PredictFn
-from train import checkpoints, classifier, data, models, parallel
+from train import checkpoints, classifier, data, models, parallel, run_folder
 from train import config as config_lib
 from train.config import Config
 from train.data import Dataset, Means
@@ -135,6 +135,8 @@ def load(
     config.data.data_dir = config.data.data_dir if data_dir is None else data_dir
     config.data.manual_dir = config.data.manual_dir if manual_dir is None else manual_dir
     dataset = data.load(config.data, seed=config.seed)
+    if run_folder.data_changed(folder, dataset.digest):
+        print(f"{config.data.name} has changed since {folder} was trained: numbers are of what it is now", flush=True)
     like = parallel.place(jax.jit(functools.partial(classifier.init, config, dataset))(jax.random.key(0)))
     saved = checkpoints.Checkpoints(folder / "checkpoints")
     shape, num_classes = dataset.splits["train"].shape, dataset.num_classes

@@ -21,13 +21,14 @@ Row = dict[str, Any]
 LOCK, CONFIG, ENVIRONMENT, METRICS = "lock", "config.json", "environment.json", "metrics.jsonl"
 
 
-def claim(folder: pathlib.Path, config: Any, *, allow_change: bool = False) -> IO[str]:
+def claim(folder: pathlib.Path, config: Any, *, digest: str = "", allow_change: bool = False) -> IO[str]:
     """Makes the folder of a new run, or checks that the run in it is the one to go on with.
 
     Args:
       folder: the run folder.
       config: of the run.
-      allow_change: whether the run in it may have had another one.
+      digest: of a user's own data, else empty.
+      allow_change: whether the run in it may have had another configuration, or other data.
 
     Returns:
       The folder's lock, to be closed at the end of the run; it ends with the process, too.
@@ -46,7 +47,8 @@ def claim(folder: pathlib.Path, config: Any, *, allow_change: bool = False) -> I
             lock = unless_claimed.enter_context(_lock(folder))
             if (folder / CONFIG).exists():
                 _check_same(folder, config, allow_change)
-            write_json(folder / ENVIRONMENT, environment())
+                _check_data(folder, config.data.name, digest, allow_change)
+            write_json(folder / ENVIRONMENT, environment() | ({"data": digest} if digest else {}))
             write_json(folder / CONFIG, dataclasses.asdict(config))  # last: it marks the folder as a run's
             unless_claimed.pop_all()
     except (FileExistsError, NotADirectoryError):
@@ -141,6 +143,25 @@ def _check_same(folder: pathlib.Path, config: Any, allow_change: bool = False) -
     devices = json.loads((folder / ENVIRONMENT).read_text())["devices"]
     if devices != environment()["devices"]:
         print(f"this run was on {devices}; partners depend on that, so it ends otherwise than it would have there")
+
+
+def _check_data(folder: pathlib.Path, name: str, digest: str, allow_change: bool) -> None:
+    """Raises a UsageError where a user's own data are others than those of the run in a folder."""
+    if not data_changed(folder, digest):
+        return
+    if not allow_change:
+        raise UsageError(
+            f"{folder} holds a run of other data, as {name} has changed since: bring them back, name another folder "
+            "by --workdir, or go on all the same by --allow_config_change"
+        )
+    print(f"going on with changed data, {name}", flush=True)
+
+
+def data_changed(folder: pathlib.Path, digest: str) -> bool:
+    """Whether a user's own data have another digest than those that the run in a folder was last trained on."""
+    path = folder / ENVIRONMENT
+    before = json.loads(path.read_text()).get("data", "") if path.exists() else ""
+    return bool(before and digest != before)
 
 
 def versions() -> dict[str, str]:

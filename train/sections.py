@@ -34,8 +34,11 @@ class Samples(NamedTuple):
     labels: np.ndarray
 
     def first(self, limit: int) -> "Samples":
-        """The first of them, or all where limit is 0."""
-        return Samples(self.inputs[: limit or None], self.labels[: limit or None])
+        """The first of them, see train.others.first, or all where limit is 0."""
+        if not limit:
+            return self
+        places = others.first(self.labels, limit)
+        return Samples(self.inputs[places], self.labels[places])
 
 
 class Section(NamedTuple):

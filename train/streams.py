@@ -54,9 +54,9 @@ class Images:
 
         item = self.items[int(index)]
         label = np.int32(item["label"])
-        if not 0 <= label < self.num_classes:
-            raise ValueError(f"sample {index} has the label {label}, not one from 0 to {self.num_classes - 1}")
         name = item.get("name", f"image {index}")
+        if not 0 <= label < self.num_classes:
+            raise UsageError(f"{name} has the label {label}, not one from 0 to {self.num_classes - 1}: take other data")
         image = pictures.decoded(item["image"], name=name, channels=self.channels)
         width, height = image.size
         if isinstance(self.size, tuple):

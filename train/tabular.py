@@ -42,7 +42,8 @@ def from_arrays(name: str, splits: Mapping[str, Any], class_names: Any = ()) -> 
     Args:
       name: of where they are from, for messages.
       splits: inputs and labels of train and test; inputs are uint8 images [n, h, w] or [n, h, w, c], c 1 or 3, or
-        rows of floats [n, d]; labels are integers [n] from 0 on, without gaps, the same ones in both.
+        rows of floats [n, d]; labels are integers [n] from 0 on, without gaps, the same ones in both. Those to train
+        on are put in the order of a folder, by class, so that the same images are the same run.
       class_names: as many as there are classes, or none.
 
     Raises:
@@ -71,14 +72,15 @@ def from_arrays(name: str, splits: Mapping[str, Any], class_names: Any = ()) -> 
             f"{name}: class_names are {names.shape} of {names.dtype}, and there are {num_classes} classes: "
             "give each a string, or none"
         )
-    return Raw(arrays, num_classes, tuple(map(str, names)))
+    by_class = np.argsort(labels, kind="stable")
+    return Raw(arrays | {"train": (train[by_class], labels[by_class])}, num_classes, tuple(map(str, names)))
 
 
 def _checked(name: str, inputs: Any, labels: Any) -> Arrays:
     try:
         inputs, labels = np.asarray(inputs), np.asarray(labels)
-    except ValueError:
-        raise UsageError(f"{name}: its inputs or labels are ragged: give arrays, all rows as long") from None
+    except (TypeError, ValueError):
+        raise UsageError(f"{name}: its inputs or labels are ragged, or no arrays: give some of numpy") from None
     if inputs.dtype == np.uint8 and inputs.ndim == 3:
         inputs = inputs[..., None]
     images = inputs.dtype == np.uint8 and inputs.ndim == 4 and inputs.shape[-1] in (1, 3)
@@ -94,7 +96,10 @@ def _checked(name: str, inputs: Any, labels: Any) -> Arrays:
         )
     if labels.min() < 0 or labels.max() >= len(labels):
         wrong = labels.min() if labels.min() < 0 else labels.max()
-        raise UsageError(f"{name}: a label is {wrong}: number the classes from 0 without gaps")
+        raise UsageError(
+            f"{name}: a label is {wrong}, and there are {len(labels)} samples: number the classes from 0 without gaps, "
+            "each in both splits"
+        )
     if not images:
         inputs = _finite(name, inputs)
     return inputs, labels.astype(np.int32)
@@ -112,15 +117,15 @@ def _finite(name: str, rows: np.ndarray) -> np.ndarray:
     return rows
 
 
-def from_csv(path: pathlib.Path, *, split_seed: int) -> Raw:
+def from_csv(path: pathlib.Path) -> Raw:
     """Reads rows of numbers and one column of labels, and splits them.
 
     The column of labels is the one that is headed "label", else the last. The first line is a
     header if it has that heading, or no number before its last cell. Classes are in natural order.
+    A fifth of each class is tested on.
 
     Args:
       path: of the file; UTF-8, commas.
-      split_seed: draws the fifth of each class that is tested on.
 
     Raises:
       UsageError: if it is anything else, by line and column.
@@ -129,8 +134,13 @@ def from_csv(path: pathlib.Path, *, split_seed: int) -> Raw:
     first = [cell.strip() for cell in lines[0][1]]
     if len(first) < 2:
         raise UsageError(f"{path}: line {lines[0][0]} has one column: separate features and label by commas")
-    headed = "label" in first or not any(_is_number(cell) for cell in first[:-1])
-    column = first.index("label") if "label" in first else len(first) - 1
+    headings = [cell.lower() for cell in first]
+    headed = "label" in headings or not any(_is_number(cell) for cell in first[:-1])
+    column = headings.index("label") if "label" in headings else len(first) - 1
+    if headed and "" in first:
+        raise UsageError(
+            f"{path}: column {first.index('') + 1} has no heading: give it one, or leave it out if it numbers the rows"
+        )
     rows, labels = [], []
     for number, cells in lines[headed:]:
         if len(cells) != len(first):
@@ -144,7 +154,7 @@ def from_csv(path: pathlib.Path, *, split_seed: int) -> Raw:
     names = tuple(sorted(set(labels), key=own_splits.natural))
     numbers = {label: number for number, label in enumerate(names)}
     places = [numbers[label] for label in labels]
-    train, test = own_splits.split(places, names, name=str(path), seed=split_seed)
+    train, test = own_splits.split(places, names, name=str(path))
     inputs, classes = np.array(rows), np.array(places)
     return from_arrays(
         str(path), {"train": (inputs[train], classes[train]), "test": (inputs[test], classes[test])}, names
@@ -175,7 +185,7 @@ def _is_number(cell: str) -> bool:
         float(cell)
     except ValueError:
         return False
-    return True
+    return "_" not in cell  # Python's numbers may have some, a table's do not
 
 
 def _number(path: pathlib.Path, line: int, column: int, cell: str) -> float:

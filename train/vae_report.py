@@ -69,9 +69,10 @@ def sheet(vae: Codec, images: np.ndarray, labels: np.ndarray) -> dict[str, np.nd
         "reconstructions": vae.decode(vae.encode(shown)),
         "samples of the prior": vae.decode(jax.random.normal(jax.random.key(0), (NUM_SHOWN, *size))),
     }
-    for i in range(NUM_PAIRS):
+    for i in range(min(NUM_PAIRS, len(images))):
         others = np.flatnonzero(labels != labels[i])
-        pair = jnp.asarray(images[[i, others[others > NUM_PAIRS + i][0]]])
+        later = others[others > NUM_PAIRS + i]
+        pair = jnp.asarray(images[[i, (later if len(later) else others)[0]]])
         rows[f"mixup, pair {i + 1}"] = jnp.concatenate([mixed(pair, share) for share in SHARES])
         codes = vae.encode(pair)
         rows[f"varmixup, pair {i + 1}"] = jnp.concatenate([vae.decode(mixed(codes, share)) for share in SHARES])

@@ -345,7 +345,7 @@ def test_random_boxes_have_the_law_of_their_definition():
 
 
 def test_labels_of_a_stream_are_checked(ramps):
-    with pytest.raises(ValueError, match="sample 2 has the label 2, not one from 0 to 1"):
+    with pytest.raises(UsageError, match="image 2 has the label 2, not one from 0 to 1"):
         streams.Images(ramps, 2, 16, random_crop=False, seed=0).read(2, epoch=0)
 
 

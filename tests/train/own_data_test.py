@@ -8,11 +8,29 @@ import sys
 import types
 import zipfile
 
+import jax
 import numpy as np
 from PIL import Image
 import pytest
 
-from train import config, data, main, own, sources, splits, streams
+from train import (
+    classifier,
+    compare,
+    comparison,
+    config,
+    data,
+    figures,
+    main,
+    objectives,
+    others,
+    predictor,
+    run_folder,
+    sections,
+    sources,
+    splits,
+    streams,
+    vae_report,
+)
 from train.errors import UsageError
 
 RNG = np.random.default_rng(0)
@@ -51,21 +69,55 @@ def refused(name, message, **fields):
 
 
 def test_the_same_images_in_a_folder_and_in_an_npz_are_the_same_data_set(tmp_path):
-    """Bit for bit, means and deviations included."""
-    arrays = {}
-    for split, n in (("train", 60), ("test", 24)):
-        images, labels = pixels(n, 8, 8), np.repeat(np.arange(12), n // 12)
-        arrays |= {f"{split}_images": images, f"{split}_labels": labels}
-        for i, (image, label) in enumerate(zip(images, labels, strict=True)):
-            save(tmp_path / "folder" / split / str(label) / f"{i}.png", image)
-    np.savez(tmp_path / "file.npz", **arrays, class_names=np.array([str(i) for i in range(12)]))
+    """Bit for bit, means and deviations included, in whichever order the .npz has those to train on."""
+    arrays = same_twice(tmp_path)
     ours, theirs = load(tmp_path / "folder"), load(tmp_path / "file.npz")
     for split in ("train", "test"):
         np.testing.assert_array_equal(ours.splits[split].inputs, theirs.splits[split].inputs)
         np.testing.assert_array_equal(ours.splits[split].labels, theirs.splits[split].labels)
-        np.testing.assert_array_equal(ours.splits[split].inputs, arrays[f"{split}_images"])
+    np.testing.assert_array_equal(theirs.splits["test"].inputs, arrays["test_images"])
     np.testing.assert_array_equal((ours.mean, ours.std), (theirs.mean, theirs.std))
     assert ours.class_names == theirs.class_names == tuple(map(str, range(12)))
+
+
+def same_twice(root):
+    """Images in root/folder and root/file.npz, which has those to train on shuffled; its arrays."""
+    arrays = {}
+    for split, n in (("train", 60), ("test", 24)):
+        images, labels = pixels(n, 8, 8), np.repeat(np.arange(12), n // 12)
+        labels = RNG.permutation(labels) if split == "train" else labels
+        arrays |= {f"{split}_images": images, f"{split}_labels": labels}
+        for i, (image, label) in enumerate(zip(images, labels, strict=True)):
+            save(root / "folder" / split / str(label) / f"{i}.png", image)
+    np.savez(root / "file.npz", **arrays, class_names=np.array([str(i) for i in range(12)]))
+    return arrays
+
+
+def test_a_folder_and_an_npz_of_the_same_images_train_the_same_parameters(tmp_path, capsys):
+    """And go on with these images only."""
+    same_twice(tmp_path)
+    ours, theirs = (
+        classifier.train_and_evaluate(trained_on(tmp_path / name), tmp_path / f"run-{name}").params
+        for name in ("folder", "file.npz")
+    )
+    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+    changed = np.load(tmp_path / "file.npz")
+    np.savez(tmp_path / "file.npz", **{name: changed[name][::-1] for name in changed})
+    with pytest.raises(UsageError, match=r"run of other data, as .*file\.npz has changed"):
+        classifier.train_and_evaluate(trained_on(tmp_path / "file.npz"), tmp_path / "run-file.npz")
+    capsys.readouterr()
+    predictor.load(tmp_path / "run-file.npz")
+    assert "file.npz has changed since" in capsys.readouterr().out
+
+
+def trained_on(name):
+    """A few steps of a small network."""
+    return config.Config(
+        data=config.Data(name=str(name), batch_size=20),
+        model=config.Model(name="mlp", width=4, depth=1),
+        mix=config.Mix(method="mixup"),
+        num_epochs=1,
+    )
 
 
 def test_classes_have_their_folders_names_in_natural_order(tmp_path):
@@ -86,15 +138,28 @@ def test_a_folder_without_a_test_split_is_tested_on_its_validation_split(other, 
     assert len(load(folder(tmp_path, names=("train", other))).splits["test"]) == 4
 
 
-def test_a_folder_of_classes_is_split_by_its_seed_and_in_each_class(tmp_path):
+def test_a_folder_of_classes_is_split_in_each_class_alike_for_all_seeds(tmp_path):
+    """The seeds of a comparison draw what is held out, and never what others are tested on."""
     folder(tmp_path, ("a", "b"), (".",), n=10)
-    one, again, other = (load(tmp_path, split_seed=seed) for seed in (1, 1, 2))
-    for split, count in (("train", 8), ("test", 2)):
+    one, other = (load(tmp_path, split_seed=seed, num_validation=4) for seed in (1, 2))
+    for split, count in (("train", 6), ("validation", 2), ("test", 2)):
         assert np.bincount(one.splits[split].labels).tolist() == [count, count]
-        np.testing.assert_array_equal(one.splits[split].inputs, again.splits[split].inputs)
-    assert not np.array_equal(one.splits["test"].inputs, other.splits["test"].inputs)
+    np.testing.assert_array_equal(one.splits["test"].inputs, other.splits["test"].inputs)
+    assert not np.array_equal(one.splits["validation"].inputs, other.splits["validation"].inputs)
     every = {image.tobytes() for split in one.splits.values() for image in split.inputs}
     assert len(every) == 20
+
+
+def test_names_that_only_differ_in_zeros_have_one_order_in_both_splits(tmp_path):
+    """Equal as numbers, and one of them spelt with a combining accent in one split."""
+    accents = "\N{LATIN SMALL LETTER E WITH ACUTE}", "e\N{COMBINING ACUTE ACCENT}"
+    for split, (first, second) in (("train", accents), ("test", accents[::-1])):
+        for name, level in ((f"{first}1", 10), (f"{second}01", 20)):
+            save(tmp_path / split / name / "0.png", np.full((6, 5, 3), level, np.uint8))
+    dataset = load(tmp_path)
+    assert dataset.class_names == (f"{accents[0]}01", f"{accents[0]}1")
+    for split in dataset.splits.values():
+        assert [image[0, 0, 0] for image in split.inputs[np.argsort(split.labels)]] == [20, 10]
 
 
 def test_images_are_cut_to_the_square_in_their_middle(tmp_path):
@@ -121,6 +186,9 @@ def kinds():
         "gray.png": (gray, {}),
         "la.png": (gray.convert("LA"), {}),
         "rgba.png": (Image.merge("RGBA", (gray, gray, gray, Image.new("L", (5, 6), 255))), {}),
+        "sixteen_keyed.png": (Image.fromarray(np.full((6, 5), 100 * 257, np.uint16)), {"transparency": 5}),
+        "bits32.tif": (Image.fromarray(np.full((6, 5), 100 * 257, np.int32)), {}),
+        "lab.tif": (Image.frombytes("LAB", (5, 6), bytes([108, 0, 0]) * 30), {}),
         "half.png": (Image.new("RGBA", (5, 6), (200, 200, 200, 128)), {}),
         "palette.gif": (palette, {}),
         "transparent.png": (palette, {"transparency": b"\xff\xff"}),
@@ -147,7 +215,10 @@ def test_images_of_every_kind_become_gray_or_rgb(name, channels, tmp_path):
 
 def test_what_is_transparent_is_black(tmp_path):
     save(folder(tmp_path) / "train" / "a" / "0.png", Image.new("RGBA", (5, 6), (200, 10, 30, 0)))
-    assert load(tmp_path).splits["train"].inputs[0].max() == 0
+    keyed = np.full((6, 5), 40_000, np.uint16)
+    save(tmp_path / "train" / "a" / "1.png", Image.fromarray(keyed), transparency=40_000)
+    inputs = load(tmp_path).splits["train"].inputs
+    assert inputs[0].max() == inputs[1].max() == 0
 
 
 def test_images_are_turned_as_their_exif_says(tmp_path):
@@ -206,12 +277,26 @@ def break_image(path):
             r"0\.tif, its pixels are floating-point numbers",
             {},
         ),
+        (
+            lambda root: save(root / "train/a/0.tif", Image.fromarray(np.full((6, 5), 70_000, np.int32))),
+            r"0\.tif, its pixels are numbers from 70000 to 70000",
+            {},
+        ),
         (lambda root: (root / "train/c").mkdir(), "train/c has no images: add some", {}),
         (lambda root: shutil.rmtree(root / "test/b"), r"test has 1 folders of classes", {}),
         (lambda root: save(root / "train/c/0.png", pixels()[0]), "class c is in .*train and not in .*test", {}),
         (lambda root: save(root / "test/c/0.png", pixels()[0]), "class c is in .*test and not in .*train", {}),
         (lambda root: shutil.rmtree(root / "test"), "has train/ and no test/: add it", {}),
         (lambda root: (root / "train").rename(root / "Training"), "no train/, but test, Training|Training, test", {}),
+        (
+            lambda root: [
+                (root / "train").rename(root / "Train"),
+                (root / "raw").mkdir(),
+                save(root / "raw/a.png", pixels()[0]),
+            ],
+            "no train/, but raw, Train, test|no train/, but .*raw",
+            {},
+        ),
         (lambda root: None, r"data\.channels=2: take 1 \(gray\) or 3 \(RGB\)", {"channels": 2}),
         (lambda root: None, "image_size must be at least 1, or 0 for the images' own, got -1", {"image_size": -1}),
     ],
@@ -270,8 +355,9 @@ def test_an_npz_holds_images_or_rows(images, shape, dtype, tmp_path):
     dataset = load(tmp_path / "x.NPZ.npz")
     train = dataset.splits["train"]
     assert (train.shape, train.inputs.dtype, dataset.num_classes, dataset.class_names) == (shape, dtype, 3, ())
-    np.testing.assert_array_equal(train.inputs, images.astype(dtype).reshape(6, *shape))
-    np.testing.assert_array_equal(train.labels, LABELS)
+    by_class = [0, 3, 1, 4, 2, 5]
+    np.testing.assert_array_equal(train.inputs, images.astype(dtype).reshape(6, *shape)[by_class])
+    np.testing.assert_array_equal(train.labels, LABELS[by_class])
 
 
 @pytest.mark.parametrize(
@@ -289,8 +375,8 @@ def test_an_npz_holds_images_or_rows(images, shape, dtype, tmp_path):
         ({"train_labels": LABELS[:5]}, r"labels are \(5,\) of int64, and there are 6 samples"),
         ({"train_labels": LABELS[:, None]}, r"labels are \(6, 1\)"),
         ({"train_labels": LABELS * 1.0}, r"labels are \(6,\) of float64, .* give each an integer"),
-        ({"train_labels": LABELS - 1}, "a label is -1: number the classes from 0"),
-        ({"train_labels": LABELS + 2**40}, f"a label is {2**40 + 2}: number the classes"),
+        ({"train_labels": LABELS - 1}, "a label is -1, .*: number the classes from 0"),
+        ({"train_labels": LABELS + 2**40}, f"a label is {2**40 + 2}, and there are 6 samples: number the classes"),
         ({"train_labels": LABELS + 1, "test_labels": LABELS + 1}, "train: no sample has the label 0"),
         ({"train_labels": LABELS * 2}, "train: no sample has the label 1, and the largest is 4"),
         ({"train_labels": LABELS % 2}, "train: no sample has the label 2, and the largest is 2"),
@@ -342,7 +428,7 @@ def test_a_csv_with_or_without_a_header_is_split_in_each_class(header, tmp_path)
         assert inputs.dtype == np.float32
         np.testing.assert_array_equal(np.array([1, 0, 2])[inputs[:, 1].astype(int)], labels)
     other = load(tmp_path / "x.csv", split_seed=1)
-    assert not np.array_equal(dataset.splits["test"].inputs, other.splits["test"].inputs)
+    np.testing.assert_array_equal(dataset.splits["test"].inputs, other.splits["test"].inputs)
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_cell(tmp_path):
@@ -352,7 +438,7 @@ def test_a_byte_order_mark_is_no_part_of_the_first_cell(tmp_path):
 
 
 def test_the_column_of_labels_is_the_one_that_is_called_so(tmp_path):
-    lines = ["a,label,b", *(f"{i},{'no' if i % 2 else 'yes'},{i / 4}" for i in range(10))]
+    lines = ["a,Label,b", *(f"{i},{'no' if i % 2 else 'yes'},{i / 4}" for i in range(10))]
     dataset = load(write(tmp_path / "x.csv", lines))
     inputs, labels = dataset.splits["train"].read()
     assert dataset.class_names == ("no", "yes")
@@ -371,6 +457,11 @@ def test_the_column_of_labels_is_the_one_that_is_called_so(tmp_path):
         (["1,2,x", "1,tall,x"], "line 2, column 2 is 'tall'"),
         (["1,tall,x", "1,2,x"], "line 1, column 2 is 'tall'"),
         (["1,2,x", "1,nan,x"], "line 2, column 2 is 'nan'"),
+        (["1,2,x", "1,1_0,x"], "line 2, column 2 is '1_0'"),
+        (
+            [",a,label", "0,1,x", "1,2,x"],
+            "column 1 has no heading: give it one, or leave it out if it numbers the rows",
+        ),
         (["1,2,x", "1,1e60,x"], "line 2, column 2 is '1e60'"),
         (["1,2,x", "1,2,"], "line 2 has no label"),
         (["1,2,x", "1,2,x", "1,2,y"], "class y has one sample"),
@@ -395,15 +486,26 @@ def module(tmp_path, monkeypatch, body, name="own_data_of_test"):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [path for path in sys.path if path not in ("", str(tmp_path))])
     monkeypatch.delitem(sys.modules, name, raising=False)
-    (tmp_path / f"{name}.py").write_text(f"import numpy as np\n\ndef load():\n    {body}\n")
+    (tmp_path / f"{name}.py").write_text(f"import numpy as np\n\ndef load():\n    {body}\n{UNARRAYABLE}")
+
+
+UNARRAYABLE = """
+class Unarrayable:
+    def __array__(self, *_, **__):
+        raise TypeError("on another device")
+"""
 
 
 def test_a_function_of_the_current_folder_returns_splits(tmp_path, monkeypatch):
-    module(tmp_path, monkeypatch, "x = np.eye(4), np.arange(4) % 2; return {'train': x, 'test': x}")
+    module(
+        tmp_path,
+        monkeypatch,
+        "x = np.eye(4), np.arange(4) % 2; return {'train': x, 'test': x, 'class_names': ['a', 'b']}",
+    )
     before = list(sys.path)
     dataset = load("own_data_of_test:load")
     np.testing.assert_array_equal(dataset.splits["test"].inputs, np.eye(4))
-    assert dataset.num_classes == 2
+    assert (dataset.num_classes, dataset.class_names) == (2, ("a", "b"))
     assert sys.path == before
 
 
@@ -413,9 +515,14 @@ def test_a_function_of_the_current_folder_returns_splits(tmp_path, monkeypatch):
         ("pass", "own_data_of_test:load", r"load returns no \{'train': \(inputs, labels\)"),
         ("return {'train': (1, 2)}", "own_data_of_test:load", "load returns no"),
         ("return {'train': 1, 'test': 2}", "own_data_of_test:load", "load returns no"),
-        ("raise OSError('two\\nlines')", "own_data_of_test:load", "load: OSError: two lines: mend it"),
+        (
+            "raise OSError('two\\nlines')",
+            "own_data_of_test:load",
+            r"load: OSError: two lines \(own_data_of_test\.py, line 4\): mend it",
+        ),
         ("pass", "own_data_of_test:other", "AttributeError: .*no attribute 'other'"),
         ("pass", "no_such_module_here:load", "there is no module no_such_module_here"),
+        ("return {s: (Unarrayable(), [0, 1]) for s in ('train', 'test')}", "own_data_of_test:load", "or no arrays"),
         ("return {s: ([[1.0], [1.0, 2.0]], [0, 1]) for s in ('train', 'test')}", "own_data_of_test:load", "ragged"),
         ("return {s: (np.eye(2), [0.5, 1]) for s in ('train', 'test')}", "own_data_of_test:load", "of float64, and"),
     ],
@@ -429,14 +536,16 @@ def test_functions_that_return_no_splits_are_refused(body, name, message, tmp_pa
 # --- tfds
 
 
-def builder(features, counts, monkeypatch, image=None):
+def builder(features, counts, monkeypatch, image=None, dtype=np.uint8, label_of=lambda i: i % 2):
     """What stands in for a prepared builder: its images are encoded where image gives them."""
     label = types.SimpleNamespace(num_classes=2, names=["cat", "dog"])
 
     class Features(dict):  # tfds' has no get
         get = None
 
-    known = {name: types.SimpleNamespace(shape=shape) for name, shape in features.items() if name != "label"}
+    known = {
+        name: types.SimpleNamespace(shape=shape, dtype=dtype) for name, shape in features.items() if name != "label"
+    }
     info = types.SimpleNamespace(
         features=Features(known | ({"label": label} if "label" in features else {})),
         splits={name: types.SimpleNamespace(num_examples=count) for name, count in counts.items()},
@@ -447,7 +556,7 @@ def builder(features, counts, monkeypatch, image=None):
             return [self[i] for i in places]
 
     def items(split, decoders=None):
-        return Items({"image": image(i, bool(decoders)), "label": i % 2} for i in range(counts[split]))
+        return Items({"image": image(i, bool(decoders)), "label": label_of(i)} for i in range(counts[split]))
 
     made = types.SimpleNamespace(
         info=info, is_prepared=lambda: True, as_data_source=items, name="own", data_path=f"folder {id(features)}"
@@ -493,6 +602,33 @@ def test_sets_of_tfds_that_are_no_classified_images_are_refused(features, counts
     refused("tfds:own", message)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "label", "size", "message"),
+    [
+        (np.float32, 0, 0, "has images of float32, not of 8 or 16 bits"),
+        (np.uint8, -1, 0, "tfds:own, train: a sample has no label"),
+        (np.uint8, -1, 4, "image 0 has the label -1, not one from 0 to 1"),
+        (np.uint8, 0, -1, "image_size must be at least 1"),
+    ],
+)
+def test_samples_of_tfds_that_cannot_be_learnt_from_are_refused(dtype, label, size, message, monkeypatch):
+    pytest.importorskip("tensorflow_datasets")
+    builder({"image": (4, 4, 3), "label": ()}, {"train": 2, "test": 2}, monkeypatch, one, dtype, lambda _: label)
+    refused("tfds:own", message, image_size=size)
+
+
+def test_images_of_tfds_in_16_bits_are_rounded_to_8(monkeypatch):
+    pytest.importorskip("tensorflow_datasets")
+
+    def sixteen(i, encoded):
+        buffer = io.BytesIO()
+        Image.fromarray(np.full((4, 4), 257 * i, np.uint16)).save(buffer, "PNG")
+        return buffer.getvalue() if encoded else np.full((4, 4, 1), 257 * i, np.uint16)
+
+    builder({"image": (4, 4, 1), "label": ()}, {"train": 4, "test": 4}, monkeypatch, sixteen, np.uint16)
+    assert load("tfds:own").splits["train"].inputs[:, 0, 0, 0].tolist() == [0, 1, 2, 3]
+
+
 def test_a_set_that_tfds_does_not_have_or_that_is_not_prepared_ends_the_run(tmp_path, capsys):
     pytest.importorskip("tensorflow_datasets")
     for name, message in (
@@ -509,7 +645,7 @@ def test_a_set_that_tfds_does_not_have_or_that_is_not_prepared_ends_the_run(tmp_
 
 
 def test_a_run_is_called_by_the_last_part_of_its_data_s_name(tmp_path):
-    names = {"digits": "digits", "/my/sets/pets/": "pets", "../x.npz": "x.npz", "mine:load": "mine-load"}
+    names = {"digits": "digits", "/my/sets/p$ts/": "p-ts", "../x.npz": "x.npz", "mine:load": "mine-load"}
     assert {name: config.Data(name=name).title for name in names} == names
     assert config.Config(data=config.Data(name="/my/sets/pets")).title.startswith("pets, ")
 
@@ -529,10 +665,127 @@ def test_an_unknown_name_says_what_else_there_is(tmp_path):
     refused("pets", "unknown data set pets: take one of digits, .*FOLDER/, FILE.npz, FILE.csv, MODULE:FUNCTION")
 
 
-def test_who_draws_a_test_split_says_so(tmp_path):
-    """A comparison refuses it: alpha would be chosen on what other seeds are tested on."""
-    assert own.draws_test_split(config.Data(name="x.csv"))
-    assert own.draws_test_split(config.Data(name=str(folder(tmp_path / "one", names=(".",)))))
-    assert not own.draws_test_split(config.Data(name=str(folder(tmp_path / "two"))))
-    assert not own.draws_test_split(config.Data(name="x.npz"))
-    assert not own.draws_test_split(config.Data())
+def test_what_is_of_no_use_to_data_is_refused(tmp_path):
+    np.savez(tmp_path / "x.npz", **arrays())
+    refused(tmp_path / "x.npz", r"image_size=4 is for folders of images that are there, not .*x\.npz", image_size=4)
+    refused(tmp_path / "x.npz", r"channels=1 is for folders of images, not .*x\.npz", channels=1)
+    refused("tfds:mnist", "channels=1 is for folders of images, not tfds:mnist", channels=1)
+
+
+# --- what has changed under its name
+
+
+def test_data_that_have_changed_are_not_gone_on_with_unless_asked_to(tmp_path, capsys):
+    chosen, table = trained_on(tmp_path / "x.csv"), table_of_two()
+    digests = [load(write(tmp_path / "x.csv", lines)).digest for lines in (table, table[::-1])]
+
+    def claim(digest, **options):
+        run_folder.claim(tmp_path / "run", chosen, digest=digest, **options).close()
+
+    claim(digests[0])
+    for _ in range(2):
+        with pytest.raises(UsageError, match=r"run of other data, as .*x\.csv has changed since: bring them back"):
+            claim(digests[1])
+    claim(digests[0])
+    assert capsys.readouterr().out == ""
+    claim(digests[1], allow_change=True)
+    assert "going on with changed data" in capsys.readouterr().out
+    claim(digests[1])
+    assert capsys.readouterr().out == ""
+
+
+def test_runs_from_before_digests_and_of_no_own_data_go_on(tmp_path):
+    for digest in ("", "some", "some"):
+        run_folder.claim(tmp_path, config.Config(), digest=digest).close()
+
+
+def table_of_two():
+    return [f"{i % 7}.5,{i % 3},{i % 2}" for i in range(60)]
+
+
+def test_a_comparison_does_not_keep_runs_of_other_data(tmp_path):
+    base = trained_on(write(tmp_path / "x.csv", table_of_two()))
+    mine = comparison.Comparison({"mine": base}, {"ERM": config.Mix(method="erm")}, (), 2, 1, ("accuracy",))
+    comparison.check(mine)
+    run = comparison.run(mine, "mine", "ERM", 1.0, 0)
+    kept = run.folder(tmp_path / "runs")
+    run_folder.claim(kept, run.config, digest=load(tmp_path / "x.csv").digest).close()
+    kept.with_suffix(".log").write_text("")
+    compare._check_data(mine, tmp_path / "runs")
+    write(tmp_path / "x.csv", table_of_two()[::-1])
+    with pytest.raises(UsageError, match=r"seed=0 is of other data, as .*x\.csv has changed since"):
+        compare._check_data(mine, tmp_path / "runs")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_digest_is_of_samples_and_of_a_stream_s_files(stream, tmp_path, monkeypatch):
+    """Of these the names and sizes: to read them all would take too long."""
+    given = {"mean": (0.5,), "std": (0.2,), "image_size": 4, "channels": 1}
+    monkeypatch.setattr(streams, "MOST_HELD", 0 if stream else 2**31)
+
+    def digest():
+        return load(tmp_path / "set", **given).digest
+
+    root = folder(tmp_path / "set")
+    digests = [digest()]
+    shutil.move(root, tmp_path / "away")
+    shutil.copytree(tmp_path / "away", root)
+    assert digest() == digests[0] != ""
+    save(root / "train" / "b" / "0.png", pixels(1, 12, 11)[0])
+    digests.append(digest())
+    (root / "test" / "a" / "0.png").unlink()
+    digests.append(digest())
+    for split in ("train", "test"):
+        (root / split / "b").rename(root / split / "c")
+    digests.append(digest())
+    assert len(set(digests)) == 4
+    assert load("one_ring").digest == ""
+
+
+# --- what a run is evaluated on
+
+
+def test_the_first_samples_of_what_lies_class_by_class_are_of_all_classes():
+    labels = np.repeat(np.arange(4, dtype=np.int32), 5)
+    few = sections.Samples(np.arange(20), labels).first(8)
+    np.testing.assert_array_equal(np.bincount(few.labels), [2] * 4)
+    np.testing.assert_array_equal(few.inputs // 5, few.labels)
+    assert len(sections.Samples(np.arange(20), labels).first(30).labels) == 20
+    np.testing.assert_array_equal(sections.Samples(np.arange(20), labels[::-1]).first(8).inputs, np.arange(8))
+
+
+def test_own_images_are_told_from_a_run_s_and_its_own_left_out(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save(folder(tmp_path / "mine", n=10) / "test" / "b" / "9.png", pixels(1, 9, 7)[0])
+    np.savez(tmp_path / "x.npz", **arrays())
+    of_run = config.Data(name=str(tmp_path / "mine"))
+    found = others.outside(("mine/", "x.npz", "noise"), (8, 7, 3), of_run, count=4)
+    assert {name: images.shape for name, images in found.items()} == dict.fromkeys(("x.npz", "noise"), (4, 8, 7, 3))
+    cut = others.outside(("./mine",), (8, 8, 1), config.Data(), count=10)["./mine"]
+    whole = load(tmp_path / "mine", image_size=8, channels=1).splits["test"].inputs
+    np.testing.assert_allclose(cut.astype(int), whole[::2].astype(int), atol=2)  # gray before or after
+    write(tmp_path / "x.csv", table())
+    for name, message in (
+        ("x.csv", "--ood=x.csv: not a set of images"),
+        ("none/", "none/ is no folder here"),
+        ("nois", "unknown data set nois: did you mean noise"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            others.outside((name,), (8, 8, 1), of_run, count=4)
+
+
+@pytest.mark.parametrize("n", [2, 4])
+def test_a_sheet_of_a_vae_has_pairs_of_few_images_too(n):
+    images = np.linspace(0, 1, n * 64, dtype=np.float32).reshape(n, 8, 8, 1)
+    same = objectives.Codec(lambda x: x.reshape(len(x), -1), lambda z: z.reshape(-1, 8, 8, 1))
+    rows = vae_report.sheet(same, images, np.arange(n) // (n // 2))
+    np.testing.assert_array_equal(rows["mixup, pair 1"][[0, -1]], images[[0, n // 2]])
+
+
+def test_a_class_is_in_a_legend_whatever_its_name():
+    """matplotlib leaves out what begins with an underscore, and reads mathematics between dollars."""
+    drawn = figures.figure(2, 2)
+    axes = drawn.subplots()
+    for label in range(2):
+        axes.scatter([0], [0], label=figures.class_name(("_other", "$$"), label, 16))
+    assert [text.get_text() for text in axes.legend().get_texts()] == [" _other", r"\$\$"]
