@@ -8,10 +8,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from train import objectives, optimizers
+from train import models, objectives, optimizers
 from train.config import Config, Mix, VaeConfig, known
 from train.data import Dataset
 from train.errors import UsageError
+from train.models import own, stages
+from train.models.classifier import MAPS, lacking
 
 PAIRED = ("pairing", "probability", "shared")
 # What each method takes besides method, space, vae, clean_weight and alphas, which are checked together.
@@ -48,17 +50,35 @@ def check(config: Config, dataset: Dataset, *, devices: int, vae: objectives.Cod
             "mix.method=dense_multimix hardly trains a vit's class token, which is one position of many: "
             "take mix.clean_weight=1"
         )
-    shape = dataset.splits["train"].shape
+    shape, classes = dataset.splits["train"].shape, dataset.num_classes
     per_device = config.data.batch_size // devices
-    if mix.method == "dense_multimix":
-        shape = (1, dataset.num_classes)  # of logits at a position
-    elif mix.space != "inputs":
-        shape = (dataset.num_classes,)
+    model = models.build(config, shape, classes)
+    if ":" in config.model.name:
+        own.check(model, config.model.name, shape, classes)
+    missing = lacking(model, MAPS)
+    if missing and (mix.space == "embeddings" or mix.method == "dense_multimix"):
+        asked = "mix.space=embeddings" if mix.space == "embeddings" else f"mix.method={mix.method}"
+        raise UsageError(
+            f"model {config.model.name} has no {', '.join(missing)}, which {asked} needs: "
+            "mix its inputs or logits, or see train/models/classifier.py"
+        )
     inputs = jax.ShapeDtypeStruct((per_device, *shape), jnp.float32)
-    labels = jax.ShapeDtypeStruct((per_device, dataset.num_classes), jnp.float32)
+    labels = jax.ShapeDtypeStruct((per_device, classes), jnp.float32)
+    if mix.space == "layers":
+        mixed = stages.shapes(model, config.model.name, inputs)
+    elif mix.method == "dense_multimix":
+        mixed = {"logits at a position": jax.ShapeDtypeStruct((per_device, 1, classes), jnp.float32)}
+    else:
+        mixed = {mix.space: inputs if mix.space == "inputs" else labels}
     for alpha in {mix.alpha_range or mix.alpha, mix.final_alpha or mix.alpha}:
         mixing = functools.partial(_mix, mix, alpha, vae)
-        fits(mixing, inputs, labels, jax.random.key(0), what="config.mix")
+        for name, batch in mixed.items():
+            what = f"config.mix, of {name} {list(batch.shape)}" if mix.space == "layers" else "config.mix"
+            found, _ = fits(mixing, batch, labels, jax.random.key(0), what=what)
+            if mix.space == "layers" and found.shape != batch.shape:
+                raise UsageError(
+                    f"{what}: {mix.method} returns {list(found.shape)}, and layers keep their shape: mix elsewhere"
+                )
 
 
 def check_run(config: Config | VaeConfig, dataset: Dataset, *, devices: int, k: int = 1) -> None:
@@ -82,7 +102,7 @@ def _check_mix(mix: Mix) -> None:
     """Fields that do not go together."""
     known("space", mix.space, objectives.Slots._fields)
     hull = mix.method in ("multimix", "dense_multimix")
-    if mix.method == "multimix" and mix.space == "inputs":
+    if mix.method == "multimix" and mix.space in ("inputs", "layers"):
         raise UsageError("mix.method=multimix mixes near the classifier: take mix.space=logits, or embeddings")
     if mix.method in ("dense_multimix", "approximate_mixup") and mix.space != "inputs":
         raise UsageError(f"mix.method={mix.method} has a space of its own: leave mix.space")

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import pathlib
 
+from flax import linen as nn
 import jax
 import jax.numpy as jnp
 import optax
@@ -91,7 +92,7 @@ def build(config: Config, dataset: Dataset) -> loop.Program:
     )
 
 
-def parts(config: Config, dataset: Dataset) -> tuple[models.Classifier, optax.GradientTransformation, optax.Schedule]:
+def parts(config: Config, dataset: Dataset) -> tuple[nn.Module, optax.GradientTransformation, optax.Schedule]:
     """The model, the optimiser and its learning rate."""
     train_split = dataset.splits["train"]
     learning_rate = optimizers.schedule(
@@ -99,7 +100,7 @@ def parts(config: Config, dataset: Dataset) -> tuple[models.Classifier, optax.Gr
         steps_per_epoch=len(train_split) // config.data.batch_size,
         num_epochs=config.num_epochs,
     )
-    model = models.build(config.model, train_split.shape, dataset.num_classes)
+    model = models.build(config, train_split.shape, dataset.num_classes)
     return model, optimizers.build(config.optimizer, learning_rate), learning_rate
 
 
@@ -107,7 +108,7 @@ def init(config: Config, dataset: Dataset, rng: jax.Array) -> steps.TrainState:
     """The state before the first step."""
     model, optimizer, _ = parts(config, dataset)
     sample = jnp.zeros((1, *dataset.splits["train"].shape), jnp.float32)
-    return steps.init(model, optimizer, rng, sample)
+    return steps.init(model, optimizer, rng, sample, train=False)
 
 
 def measures(sums: steps.Sums) -> dict[str, float]:

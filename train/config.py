@@ -55,7 +55,7 @@ class Data:
 class Model:
     """What is trained."""
 
-    name: str = _field("cnn", "mlp, cnn, preact_resnet18, wrn, resnet50 or vit")
+    name: str = _field("cnn", "mlp, cnn, preact_resnet18, wrn, resnet50 or vit, or your own: MODULE:FUNCTION")
     width: int = _field(0, "units, channels of the first layer, k of WRN-n-k, or embedding size; 0: the model's own")
     depth: int = _field(0, "layers of mlp, n of WRN-n-k, blocks of vit; 0: the model's own")
     patch_size: int = _field(4, "vit: side of the patches in pixels")
@@ -71,7 +71,9 @@ class Mix:
         "kmixup",
         "erm (none), mixup, cutmix, hmix, gmix, kmixup, varmixup, multimix, dense_multimix or approximate_mixup",
     )
-    space: str = _field("inputs", "where: inputs, embeddings (mixup there is manifold mixup) or logits")
+    space: str = _field(
+        "inputs", "where: inputs, embeddings, logits, or layers (one of the inputs and stages, drawn at each step)"
+    )
     alpha: float = _field(1.0, "concentration of the ratio's Beta, or of MultiMix' Dirichlet, > 0")
     final_alpha: float = _field(0.0, "what alpha changes to, linearly over the mixed epochs; 0 keeps it")
     alpha_range: tuple[float, ...] = _field((), "multimix, dense_multimix: ends of the range that each point's is from")
@@ -105,7 +107,7 @@ class Mix:
     @property
     def mixes_inputs(self) -> bool:
         """Whether the network sees no clean samples."""
-        return self.space == "inputs" and self.method not in ("erm", "dense_multimix")
+        return self.space in ("inputs", "layers") and self.method not in ("erm", "dense_multimix")
 
     @property
     def contracts(self) -> bool:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 NEEDS = {
     "calibration": "a test split",
     "rescaling": "a run of mixup or approximate_mixup without transport, all samples mixed by one alpha to the end",
-    "embeddings": "a test split",
+    "embeddings": "a model with features, pool and classify",
     "corruptions": "images",
     "attacks": "images",
     "linearity": "images",
@@ -91,7 +91,7 @@ def evaluate(folder: pathlib.Path, options: Options, *, quiet: bool = False) -> 
         if not config.mix.contracts:
             raise UsageError(f"--rescale={options.rescale} does not apply: it needs {NEEDS['rescaling']}")
         predictor = predictor.wrapped(predictor_lib.Rescaling(config.mix.alpha, RESCALINGS[options.rescale]))
-    asked = list(_sections(config, dataset, options))
+    asked = list(_sections(config, dataset, options, embeds=predictor.embeds))
     for name in set(options.only) - {name for name, _ in asked}:
         raise UsageError(f"section {name} does not apply: it needs {NEEDS[name]}")
     sections, batches = {}, itertools.count(1)
@@ -103,7 +103,9 @@ def evaluate(folder: pathlib.Path, options: Options, *, quiet: bool = False) -> 
     return sections
 
 
-def _sections(config: Any, dataset: Any, options: Options) -> "Iterator[tuple[str, Callable[[Predictor], Section]]]":
+def _sections(
+    config: Any, dataset: Any, options: Options, *, embeds: bool
+) -> "Iterator[tuple[str, Callable[[Predictor], Section]]]":
     """The sections that are asked for and apply, ready to be called."""
     from train import others, sections
 
@@ -115,7 +117,7 @@ def _sections(config: Any, dataset: Any, options: Options) -> "Iterator[tuple[st
         yield "calibration", functools.partial(sections.clean, samples=test, held_out=held_out)
     if "rescaling" in only and config.mix.contracts:
         yield "rescaling", functools.partial(sections.rescaled, samples=test, alpha=config.mix.alpha)
-    if "embeddings" in only:
+    if "embeddings" in only and embeds:
         yield "embeddings", functools.partial(sections.embedding, samples=test, class_names=dataset.class_names)
     if not images:
         return

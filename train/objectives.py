@@ -12,6 +12,7 @@ import optax
 import jaxmix
 from jaxmix import MixFn, PairingFn, regularization
 from train import config as config_lib
+from train.models.classifier import as_maps, attention
 
 Objective = Callable[[Any, Array, Array, Array, Array], tuple[Array, dict[str, Array]]]
 """(model with its parameters bound, normalised inputs [n, ...], one-hot labels [n, classes], key, number of steps
@@ -37,6 +38,8 @@ class Slots(NamedTuple):
     inputs: MixFn = identity
     embeddings: MixFn = identity
     logits: MixFn = identity
+    layers: MixFn = identity
+    """Of inputs or of maps between a model's stages, at one of these places: drawn, each as likely, at every call."""
 
 
 def cross_entropy(
@@ -60,13 +63,30 @@ def cross_entropy(
     """
     input_rng, embedding_rng, logit_rng = jax.random.split(rng, 3)
     slots = mix(step)
+    model = as_maps(model)
     batch, labels = slots.inputs(batch, labels, input_rng)
-    embedding = model.pool(model.features(batch, train=True))
+    maps, labels = _features(model, batch, labels, jax.random.fold_in(rng, 3), mix=slots.layers)
+    embedding = model.pool(maps)
     clean = measured(model.classify(embedding), labels)
     embedding, labels = slots.embeddings(embedding, labels, embedding_rng)
     logits, labels = slots.logits(model.classify(embedding), labels, logit_rng)
     loss = optax.softmax_cross_entropy(logits.astype(labels.dtype), labels).mean() + clean_weight * clean["clean_loss"]
-    return loss, {"loss": loss} | (clean if slots.inputs is identity else {})
+    return loss, {"loss": loss} | (clean if slots.inputs is slots.layers is identity else {})
+
+
+def _features(model: Any, batch: Array, labels: Array, rng: Array, *, mix: MixFn) -> tuple[Array, Array]:
+    """Maps of a batch that is mixed in one layer, and its labels: only the mixing is compiled for each."""
+    if mix is identity:
+        return model.features(batch, train=True), labels
+    layer_rng, mix_rng = jax.random.split(rng)
+    layer = jax.random.randint(layer_rng, (), 0, 1 + len(model.stages))
+
+    def between(stage, maps):
+        nonlocal labels
+        maps, labels = jax.lax.cond(layer == stage, mix, identity, maps, labels, mix_rng)
+        return maps
+
+    return model.features(between(0, batch), train=True, between=between), labels
 
 
 def dense_multimix(
@@ -98,7 +118,7 @@ def dense_multimix(
         model.classify(maps).astype(labels.dtype),
         labels,
         rng,
-        attention=jax.lax.stop_gradient(model.attention(maps)),
+        attention=jax.lax.stop_gradient(attention(model, maps)),
         num_mixed=num_mixed,
         alpha=alpha(step),
         per_position=per_position,
@@ -136,9 +156,10 @@ def approximate_mixup(
       The loss, and its terms to log.
     """
     module, variables = model.unbind()  # derivatives are of a pure function
+    rngs = {"dropout": model.make_rng("dropout")} if model.has_rng("dropout") else {}
 
     def predict(inputs):
-        return module.apply(variables, inputs, train=True, mutable="batch_stats")[0]
+        return module.apply(variables, inputs, train=True, mutable="batch_stats", rngs=rngs)[0]
 
     loss, terms = regularization.approximate_mixup_loss(
         batch, labels, rng, predict=predict, alpha=alpha(step), curvature=curvature
