@@ -1,7 +1,11 @@
 """A user's own model, mixing between the stages of any, and trained runs as functions."""
 
 import collections
+import contextlib
 import functools
+import json
+import pathlib
+import re
 import sys
 
 import chex
@@ -13,9 +17,9 @@ import optax
 import pytest
 
 import jaxmix
-from tests.train.conftest import setup, small_config
+from tests.train.conftest import ROOT, once, setup, small_config
 from tests.train.models_test import build
-from train import checks, config, objectives, parallel, splits
+from train import checks, config, data, evaluate, main, objectives, parallel, runs, splits
 from train.errors import UsageError
 from train.models import stages
 
@@ -369,3 +373,84 @@ def test_a_model_of_one_s_own_with_stages_is_mixed_everywhere(digits, tmp_path, 
     written(tmp_path, monkeypatch, f"{HEADER}{STAGED}\ndef make(*_): return Staged()", "net_of_test")
     for mix in ({"method": "cutmix", "space": "layers"}, {"space": "embeddings"}, {"method": "dense_multimix"}):
         check(digits, "net_of_test:make", {"method": "mixup"} | mix)
+
+
+# --- what the page says, and trained runs as functions
+
+
+def examples(kind):
+    """The page's blocks of a language, by their first lines."""
+    blocks = re.findall(rf"^```{kind}\n(.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+    return {block.partition("\n")[0]: block for block in blocks}
+
+
+@pytest.fixture
+def own_run(common, tmp_path_factory):
+    """The page's model, trained by the page's command on a user's data for two epochs, in a folder of its own."""
+
+    def make(folder):
+        folder.mkdir()
+        code = examples("python")["from flax import linen as nn"]
+        assert len(code.splitlines()) <= 15
+        (folder / "net.py").write_text(code)
+        chosen = data.load(config.Data(num_train=640)).splits
+        arrays = {
+            f"{name}_{part}": getattr(chosen[name], field)
+            for name in ("train", "test")
+            for part, field in (("images", "inputs"), ("labels", "labels"))
+        }
+        np.savez(folder / "mine.npz", class_names=np.array([f"digit {i}" for i in range(10)]), **arrays)
+        (command,) = [line for line in "".join(examples("sh").values()).splitlines() if "net:make" in line]
+        assert command.startswith("python -m train.main ")
+        more = [
+            "--config.data.name=mine.npz",
+            "--config.num_epochs=2",
+            "--config.data.batch_size=64",
+            "--workdir=runs/x",
+        ]
+        with contextlib.chdir(folder):
+            assert main.main([*command.split()[3:], *more]) == 0
+        sys.modules.pop("net")
+
+    return once(common, "own_model", make, tmp_path_factory.mktemp("own_model") / "run")
+
+
+@pytest.mark.slow
+def test_a_run_is_a_function_of_samples_without_its_data_for_any_number_of_them(own_run, monkeypatch):
+    monkeypatch.chdir(own_run)
+    images, labels = (np.load("mine.npz")[f"test_{part}"] for part in ("images", "labels"))
+    pathlib.Path("mine.npz").rename("elsewhere.npz")
+    inside = {"images": images}
+    exec(examples("python")["from train import runs"], inside)
+    model, logits = inside["model"], inside["model"].logits(images)
+    last = json.loads(pathlib.Path("runs/x/metrics.jsonl").read_text().splitlines()[-1])
+    hits = [name == f"digit {label}" for name, label in zip(inside["names"], labels, strict=True)]
+    assert np.mean(hits) == pytest.approx(last["test_accuracy"])
+    assert np.mean(hits) > 0.5
+    probabilities = model.probabilities(images)
+    np.testing.assert_allclose(np.log(probabilities), jax.nn.log_softmax(logits), atol=1e-5)
+    for n in (0, 1, 3, 17):
+        found = runs.load("runs/x", batch_size=8).logits(images[:n]) if n == 17 else model.logits(images[:n])
+        assert found.shape == (n, 10)
+        np.testing.assert_allclose(found, logits[:n], rtol=1e-4, atol=1e-4)
+    for wrong in (images[0], images[:, :7], images / 255, images[..., 0], 3):
+        with pytest.raises(UsageError, match=r"nothing that .*give images uint8\[n, 8, 8, 1\], from 0 to 255"):
+            model.logits(wrong)
+    pathlib.Path("runs/x/data.json").write_text("{}")
+    with pytest.raises(UsageError, match=r"data\.json is damaged"):
+        runs.load("runs/x")
+    pathlib.Path("runs/x/data.json").unlink()  # as of an old run
+    with pytest.raises(UsageError, match=r"mine\.npz"):
+        runs.load("runs/x")
+    pathlib.Path("elsewhere.npz").rename("mine.npz")
+    np.testing.assert_array_equal(runs.load("runs/x").logits(images), logits)
+
+
+@pytest.mark.slow
+def test_a_run_of_one_s_own_model_is_measured_but_for_embeddings_that_it_has_not(own_run, monkeypatch):
+    monkeypatch.chdir(own_run)
+    found = evaluate.evaluate(pathlib.Path("runs/x"), evaluate.Options(only=("calibration",)), quiet=True)
+    last = json.loads(pathlib.Path("runs/x/metrics.jsonl").read_text().splitlines()[-1])
+    assert found["calibration"].values["accuracy"] == pytest.approx(last["test_accuracy"], abs=1e-6)
+    with pytest.raises(UsageError, match="embeddings does not apply: it needs a model with features"):
+        evaluate.evaluate(pathlib.Path("runs/x"), evaluate.Options(only=("embeddings",)), quiet=True)
