@@ -4,11 +4,14 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
-from train import mixing, objectives, optimizers
+from train import mixing, models, objectives, optimizers
 from train.config import Config, VaeConfig, known
 from train.data import Dataset
 from train.errors import UsageError
+from train.models import own, stages
+from train.models.classifier import MAPS, lacking
 
 
 def check(config: Config, dataset: Dataset, *, devices: int, codec: mixing.Codec | None = None) -> None:
@@ -27,19 +30,30 @@ def check(config: Config, dataset: Dataset, *, devices: int, codec: mixing.Codec
         raise UsageError(
             f"mix.clean_epochs={mix.clean_epochs}: take from 0 to {config.num_epochs - 1}, or mix.policy=erm"
         )
-    mixing.check(
-        mix,
-        shape=dataset.splits["train"].shape,
-        num_classes=dataset.num_classes,
-        per_device=config.data.batch_size // devices,
-        codec=codec,
-    )
     dense = any(getattr(end, "func", end) is objectives.dense_multimix for end in mixing.ends_of(mix, codec))
     if dense and config.model.name == "vit" and not mix.clean_weight:
         raise UsageError(
             "mix.policy=dense_multimix hardly trains a vit's class token, which is one position of many: "
             "take mix.clean_weight=1"
         )
+    shape, classes = dataset.splits["train"].shape, dataset.num_classes
+    model = models.build(config, shape, classes)
+    if ":" in config.model.name:
+        own.check(model, config.model.name, shape, classes)
+    missing = lacking(model, MAPS)
+    if missing and (mix.space == "embeddings" or dense):
+        asked = "mix.space=embeddings" if mix.space == "embeddings" else f"mix.policy={mix.policy}"
+        raise UsageError(
+            f"model {config.model.name} has no {', '.join(missing)}, which {asked} needs: "
+            "mix its inputs or logits, or see train/models/classifier.py"
+        )
+    inputs = jax.ShapeDtypeStruct((config.data.batch_size // devices, *shape), jnp.float32)
+    labels = jax.ShapeDtypeStruct((config.data.batch_size // devices, classes), jnp.float32)
+    if mix.space == "layers":
+        places = stages.shapes(model, config.model.name, inputs)
+    else:
+        places = {mix.space: inputs if mix.space == "inputs" else labels}
+    mixing.check(mix, places, labels, codec=codec)
 
 
 def check_run(config: Config | VaeConfig, dataset: Dataset, *, devices: int) -> None:

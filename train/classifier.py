@@ -95,7 +95,7 @@ def build(config: Config, dataset: Dataset) -> loop.Program:
     )
 
 
-def parts(config: Config, dataset: Dataset) -> tuple[models.Classifier, optax.GradientTransformation, optax.Schedule]:
+def parts(config: Config, dataset: Dataset) -> tuple[nn.Module, optax.GradientTransformation, optax.Schedule]:
     """The model, the optimiser and its learning rate."""
     train_split = dataset.splits["train"]
     learning_rate = optimizers.schedule(
@@ -103,27 +103,36 @@ def parts(config: Config, dataset: Dataset) -> tuple[models.Classifier, optax.Gr
         steps_per_epoch=len(train_split) // config.data.batch_size,
         num_epochs=config.num_epochs,
     )
-    model = models.build(config.model, train_split.shape, dataset.num_classes)
+    model = models.build(config, train_split.shape, dataset.num_classes)
     return model, optimizers.build(config.optimizer, learning_rate), learning_rate
 
 
-def objective_fits(config: Config, dataset: Dataset, model: models.Classifier, codec: mixing.Codec | None) -> None:
+def objective_fits(config: Config, dataset: Dataset, model: nn.Module, codec: mixing.Codec | None) -> None:
     """Raises a UsageError where a policy is an objective that the model does not go with."""
     split, mutable = dataset.splits["train"], ("batch_stats", "intermediates")
     for objective in filter(mixing.is_objective, mixing.ends_of(config.mix, codec)):
         n = config.data.batch_size // jax.device_count()
         inputs = jax.ShapeDtypeStruct((n, *split.shape), jnp.float32)
         labels = jax.ShapeDtypeStruct((n, dataset.num_classes), jnp.float32)
-        variables = checks.fits(model.init, jax.random.key(0), inputs, what="config.model")
+        variables = checks.fits(
+            functools.partial(model.init, train=False), jax.random.key(0), inputs, what="config.model"
+        )
         loss, what = nn.apply(objective, model, mutable=mutable), f"config.mix.policy {config.mix.policy!r}"
-        checks.fits(loss, variables, inputs, labels, jax.random.key(0), what=what)
+        checks.fits(
+            functools.partial(loss, rngs={"dropout": jax.random.key(1)}),
+            variables,
+            inputs,
+            labels,
+            jax.random.key(0),
+            what=what,
+        )
 
 
 def init(config: Config, dataset: Dataset, rng: jax.Array) -> steps.TrainState:
     """The state before the first step."""
     model, optimizer, _ = parts(config, dataset)
     sample = jnp.zeros((1, *dataset.splits["train"].shape), jnp.float32)
-    return steps.init(model, optimizer, rng, sample)
+    return steps.init(model, optimizer, rng, sample, train=False)
 
 
 def measures(sums: steps.Sums) -> dict[str, float]:

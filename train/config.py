@@ -54,7 +54,7 @@ class Data:
 class Model:
     """What is trained."""
 
-    name: str = _field("cnn", "mlp, cnn, preact_resnet18, wrn, resnet50 or vit")
+    name: str = _field("cnn", "mlp, cnn, preact_resnet18, wrn, resnet50 or vit, or your own: MODULE:FUNCTION")
     width: int = _field(0, "units, channels of the first layer, k of WRN-n-k, or embedding size; 0: the model's own")
     depth: int = _field(0, "layers of mlp, n of WRN-n-k, blocks of vit; 0: the model's own")
     patch_size: int = _field(4, "vit: side of the patches in pixels")
@@ -70,7 +70,9 @@ class Mix:
         "kmixup(k=8, alpha=1.0)",
         "what is mixed, as of jaxmix.policy; erm: nothing; or an objective: dense_multimix, approximate_mixup",
     )
-    space: str = _field("inputs", "where: inputs, embeddings (mixup there is manifold mixup) or logits")
+    space: str = _field(
+        "inputs", "where: inputs, embeddings, logits, or layers (one of the inputs and stages, drawn at each step)"
+    )
     label_smoothing: float = _field(0.0, "share of each label, before mixing, that goes to all classes alike")
     clean_weight: float = _field(0.0, "of unmixed samples' loss, which is added; none where inputs are mixed")
     clean_epochs: int = _field(0, "last epochs, which mix nothing")

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 NEEDS = {
     "calibration": "a test split",
     "rescaling": "a run of mixup or approximate_mixup without transport, all samples mixed by one alpha to the end",
-    "embeddings": "a test split",
+    "embeddings": "a model with features, pool and classify",
     "corruptions": "images",
     "attacks": "images",
     "linearity": "images",
@@ -93,7 +93,7 @@ def evaluate(folder: pathlib.Path, options: Options, *, quiet: bool = False) -> 
         if alpha is None:
             raise UsageError(f"--rescale={options.rescale} does not apply: it needs {NEEDS['rescaling']}")
         predictor = predictor.wrapped(predictor_lib.Rescaling(alpha, RESCALINGS[options.rescale]))
-    asked = list(_sections(config, dataset, options))
+    asked = list(_sections(config, dataset, options, embeds=predictor.embeds))
     for name in set(options.only) - {name for name, _ in asked}:
         raise UsageError(f"section {name} does not apply: it needs {NEEDS[name]}")
     sections, batches = {}, itertools.count(1)
@@ -105,7 +105,9 @@ def evaluate(folder: pathlib.Path, options: Options, *, quiet: bool = False) -> 
     return sections
 
 
-def _sections(config: Any, dataset: Any, options: Options) -> "Iterator[tuple[str, Callable[[Predictor], Section]]]":
+def _sections(
+    config: Any, dataset: Any, options: Options, *, embeds: bool
+) -> "Iterator[tuple[str, Callable[[Predictor], Section]]]":
     """The sections that are asked for and apply, ready to be called."""
     from train import mixing, others, sections
 
@@ -118,7 +120,7 @@ def _sections(config: Any, dataset: Any, options: Options) -> "Iterator[tuple[st
     alpha = mixing.contraction(config.mix)
     if "rescaling" in only and alpha is not None:
         yield "rescaling", functools.partial(sections.rescaled, samples=test, alpha=alpha)
-    if "embeddings" in only:
+    if "embeddings" in only and embeds:
         yield "embeddings", functools.partial(sections.embedding, samples=test, class_names=dataset.class_names)
     if not images:
         return

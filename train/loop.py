@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import optax
 
-from train import checkpoints, checks, data, parallel, reporting, run_folder, splits, steps, stopping
+from train import checkpoints, checks, data, description, parallel, reporting, run_folder, splits, steps, stopping
 from train import config as config_lib
 from train.errors import DivergedError, StoppedError
 
@@ -82,6 +82,7 @@ def train_and_evaluate(
         stack.enter_context(parallel.ended_by_others())
         signal = stack.enter_context(stopping.requested())
         parallel.in_all(functools.partial(run_folder.check_seen, workdir))
+        parallel.in_leader(functools.partial(description.write, workdir, dataset))
 
         state, step_rng = parallel.place((jax.jit(program.init)(init_rng), step_rng))
         samples = {

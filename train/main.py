@@ -3,8 +3,8 @@
 Usage: python -m train.main [--config=FILE] [--config.FIELD=VALUE ...] [--workdir=FOLDER]
 
 Without flags: a small network on scikit-learn's digits with k-mixup, in about a minute on
-two CPU cores. It leaves a run folder: config.json, environment.json, inputs.png (what the
-network sees first), metrics.jsonl, events/ for TensorBoard, checkpoints/, curves.png. Started
+two CPU cores. It leaves a run folder: config.json, environment.json, data.json, inputs.png
+(what the network sees first), metrics.jsonl, events/ for TensorBoard, checkpoints/, curves.png. Started
 again with the same --workdir, a stopped run goes on from its last checkpoint and ends as if
 it had never been stopped.
 """

@@ -127,15 +127,18 @@ def ends_of(config: Mix, codec: Codec | None = None) -> list[Any]:
 
 
 def check(
-    config: Mix, *, shape: tuple[int, ...], num_classes: int, per_device: int, codec: Codec | None = None
+    config: Mix,
+    places: Mapping[str, jax.ShapeDtypeStruct],
+    labels: jax.ShapeDtypeStruct,
+    *,
+    codec: Codec | None = None,
 ) -> None:
     """Raises a UsageError where the parts of a configuration, or a policy and what it mixes, do not fit one another.
 
     Args:
       config: of the mixing.
-      shape: of one input.
-      num_classes: length of its label.
-      per_device: samples that are mixed together.
+      places: what a MixFn is given on each device in its space, by what that is called; several where it is drawn.
+      labels: of it.
       codec: of the VAE, where one is configured.
     """
     if not 0 <= config.label_smoothing < 1:
@@ -143,36 +146,25 @@ def check(
     if config.clean_weight < 0:
         raise UsageError(f"mix.clean_weight={config.clean_weight}: it must not be negative")
     ends = ends_of(config, codec)
-    objective, nothing = is_objective(ends[0]), ends[0] is erm
+    objective, nothing, shaped = is_objective(ends[0]), ends[0] is erm, config.space in ("inputs", "layers")
     if config.space != "inputs" and (objective or codec):
         reason = "is an objective of its own" if objective else "mixes inputs, which the VAE decodes"
         raise UsageError(f"mix.policy={config.policy} {reason}: leave mix.space={config.space}")
     if nothing and config.clean_epochs:
         raise UsageError("mix.policy=erm mixes nothing: leave mix.clean_epochs")
-    if config.clean_weight and config.space == "inputs" and not nothing and not objective:
+    if config.clean_weight and shaped and not nothing and not objective:
         raise UsageError(
-            f"mix.clean_weight={config.clean_weight}: it must be 0 where inputs are mixed, "
+            f"mix.clean_weight={config.clean_weight}: it must be 0 where {config.space} are mixed, "
             "since the network then sees no clean samples"
         )
-    for value in ends:
-        _fits(config, value, shape=shape, num_classes=num_classes, per_device=per_device)
-
-
-def _fits(config: Mix, value: Any, *, shape: tuple[int, ...], num_classes: int, per_device: int) -> None:
-    """That a MixFn takes what it is to mix; an objective is checked with its model."""
-    if is_objective(value):
+    if objective:  # which is checked together with its model
         return
-    inputs = jax.ShapeDtypeStruct((per_device, *(shape if config.space == "inputs" else (num_classes,))), jnp.float32)
-    labels = jax.ShapeDtypeStruct((per_device, num_classes), jnp.float32)
-    try:
-        mixed, _ = jax.eval_shape(value, inputs, labels, jax.random.key(0))
-    except (TypeError, ValueError, ZeroDivisionError) as error:
-        text = " ".join(str(error).split())
-        raise UsageError(
-            f"config.mix.policy {config.policy!r}, of {per_device} samples on each device: {text}"
-        ) from None
-    if config.space == "inputs" and mixed.shape != inputs.shape:
-        raise UsageError(
-            f"config.mix.policy {config.policy!r} makes {len(mixed)} samples of {per_device}, near the classifier: "
-            "take mix.space=logits, or embeddings"
-        )
+    for name, batch in places.items():
+        what = f"config.mix.policy {config.policy!r}, of {name} {list(batch.shape)} on each device"
+        for fn in ends:
+            try:
+                mixed, _ = jax.eval_shape(fn, batch, labels, jax.random.key(0))
+            except (TypeError, ValueError, ZeroDivisionError) as error:
+                raise UsageError(f"{what}: {' '.join(str(error).split())}") from None
+            if shaped and mixed.shape != batch.shape:
+                raise UsageError(f"{what}, returns {len(mixed)} samples: take mix.space=logits, or embeddings")

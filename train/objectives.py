@@ -12,6 +12,7 @@ import jaxmix
 from jaxmix import MixFn, regularization
 from jaxmix.combinators import erm
 from jaxmix.types import Scalar
+from train.models.classifier import as_maps, attention
 
 Objective = Callable[[Any, Array, Array, Array], tuple[Array, dict[str, Array]]]
 """(model with its parameters bound, normalised inputs [n, ...], one-hot labels [n, classes], key) -> the loss, and it
@@ -24,6 +25,8 @@ class Slots(NamedTuple):
     inputs: MixFn = erm
     embeddings: MixFn = erm
     logits: MixFn = erm
+    layers: MixFn = erm
+    """Of inputs or of maps between a model's stages, at one of these places: drawn, each as likely, at every call."""
 
 
 def cross_entropy(
@@ -45,13 +48,30 @@ def cross_entropy(
       The loss, and the metrics to log: those of clean samples, too, unless inputs are mixed.
     """
     input_rng, embedding_rng, logit_rng = jax.random.split(rng, 3)
+    model = as_maps(model)
     batch, labels = slots.inputs(batch, labels, input_rng)
-    embedding = model.pool(model.features(batch, train=True))
+    maps, labels = _features(model, batch, labels, jax.random.fold_in(rng, 3), mix=slots.layers)
+    embedding = model.pool(maps)
     clean = measured(model.classify(embedding), labels)
     embedding, labels = slots.embeddings(embedding, labels, embedding_rng)
     logits, labels = slots.logits(model.classify(embedding), labels, logit_rng)
     loss = optax.softmax_cross_entropy(logits.astype(labels.dtype), labels).mean() + clean_weight * clean["clean_loss"]
-    return loss, {"loss": loss} | (clean if slots.inputs is erm else {})
+    return loss, {"loss": loss} | (clean if slots.inputs is slots.layers is erm else {})
+
+
+def _features(model: Any, batch: Array, labels: Array, rng: Array, *, mix: MixFn) -> tuple[Array, Array]:
+    """Maps of a batch that is mixed in one layer, and its labels: only the mixing is compiled for each."""
+    if mix is erm:
+        return model.features(batch, train=True), labels
+    layer_rng, mix_rng = jax.random.split(rng)
+    layer = jax.random.randint(layer_rng, (), 0, 1 + len(model.stages))
+
+    def between(stage, maps):
+        nonlocal labels
+        maps, labels = jax.lax.cond(layer == stage, mix, erm, maps, labels, mix_rng)
+        return maps
+
+    return model.features(between(0, batch), train=True, between=between), labels
 
 
 def dense_multimix(
@@ -82,7 +102,7 @@ def dense_multimix(
         model.classify(maps).astype(labels.dtype),
         labels,
         rng,
-        attention=jax.lax.stop_gradient(model.attention(maps)),
+        attention=jax.lax.stop_gradient(attention(model, maps)),
         num_mixed=num_mixed,
         alpha=alpha,
         per_position=per_position,
@@ -119,9 +139,10 @@ def approximate_mixup(
       The loss, and its terms to log.
     """
     module, variables = model.unbind()  # derivatives are of a pure function
+    rngs = {"dropout": model.make_rng("dropout")} if model.has_rng("dropout") else {}
 
     def predict(inputs):
-        return module.apply(variables, inputs, train=True, mutable="batch_stats")[0]
+        return module.apply(variables, inputs, train=True, mutable="batch_stats", rngs=rngs)[0]
 
     loss, terms = regularization.approximate_mixup_loss(
         batch, labels, rng, predict=predict, alpha=alpha, curvature=curvature

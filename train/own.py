@@ -1,19 +1,13 @@
 """A user's own data, by what its name says: a folder, a file, a function, or a data set of tfds."""
 
-from collections.abc import Iterator
-import contextlib
-import importlib
 import math
-import os
 import pathlib
-import sys
-import traceback
 from typing import Any
 
 import numpy as np
 
 from train import config as config_lib
-from train import folders, pictures, sources, streams, tabular
+from train import folders, pictures, sources, streams, tabular, user_code
 from train.errors import UsageError
 
 KINDS = ("FOLDER/", "FILE.npz", "FILE.csv", "MODULE:FUNCTION", f"{sources.ANY}NAME")
@@ -116,37 +110,10 @@ def _tfds(config: config_lib.Data, seed: int) -> sources.Raw | streams.Streams:
 
 def _call(name: str) -> sources.Raw:
     """What a user's function returns, {"train": (inputs, labels), "test": (inputs, labels)}."""
-    module_name, _, function_name = name.partition(":")
-    try:
-        with _current_folder():
-            function: Any = getattr(importlib.import_module(module_name), function_name)
-            found = function()
-    except ModuleNotFoundError as error:
-        raise UsageError(f"{name}: there is no module {error.name}, here or installed: name another") from None
-    except Exception as error:  # of the user's own code
-        what = f"{type(error).__name__}: {' '.join(str(error).split())}{_place(error)}"
-        raise UsageError(f"{name}: {what}: mend it") from None
+    found = user_code.call(name)
     pairs = isinstance(found, dict) and all(
         isinstance(found.get(split), tuple | list) and len(found[split]) == 2 for split in tabular.SPLITS
     )
     if not pairs:
         raise UsageError(f"{name} returns no {{'train': (inputs, labels), 'test': (inputs, labels)}}: let it")
     return tabular.from_arrays(name, found, found.get("class_names", ()))
-
-
-def _place(error: Exception) -> str:
-    """The last line of the current folder's code that an error went through."""
-    mine = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith(os.getcwd())]
-    return f" ({os.path.relpath(mine[-1].filename)}, line {mine[-1].lineno})" if mine else ""
-
-
-@contextlib.contextmanager
-def _current_folder() -> Iterator[None]:
-    """Modules of the folder that the program was started in are found, too."""
-    before = sys.path.copy()
-    sys.path.append(os.getcwd())
-    importlib.invalidate_caches()
-    try:
-        yield
-    finally:
-        sys.path[:] = before

@@ -20,6 +20,7 @@ from train import config as config_lib
 from train.config import Config
 from train.data import Dataset, Means
 from train.measures import Halves
+from train.models.classifier import MAPS, lacking
 from train.steps import Samples, TrainState
 
 Wrap = Callable[[PredictFn, Means], PredictFn]
@@ -84,6 +85,11 @@ class Predictor:
         self._placed = parallel.place((variables, (Samples(None, None, mean, std), means)))
         self._batch_size = batch_size
 
+    @property
+    def embeds(self) -> bool:
+        """Whether the model has embeddings."""
+        return not lacking(self._model, MAPS)
+
     def wrapped(self, wrap: Wrap | None) -> "Predictor":
         """The same model, its logits function wrapped before it is measured, and attacked."""
         other = copy.copy(self)
@@ -104,7 +110,8 @@ class Predictor:
         """
         program = _compiled(self._model, self._wrap, function, parameters is not None, tuple(options.items()))
         n, devices = len(arrays[0]), jax.local_device_count()
-        size = -(-min(self._batch_size, n) // devices) * devices
+        least = 1 << (n - 1).bit_length()  # so that there is not a program for each number of few samples
+        size = -(-min(self._batch_size, least) // devices) * devices
         results = []
         for start in range(0, n, size):
             batch = [_padded(array[start : start + size], size) for array in arrays]
@@ -137,14 +144,30 @@ def load(
     dataset = data.load(config.data, seed=config.seed)
     if run_folder.data_changed(folder, dataset.digest):
         print(f"{config.data.name} has changed since {folder} was trained: numbers are of what it is now", flush=True)
-    like = parallel.place(jax.jit(functools.partial(classifier.init, config, dataset))(jax.random.key(0)))
+    return config, dataset, restored(folder, config, dataset, **options)
+
+
+def restored(folder: pathlib.Path, config: Config, dataset: Dataset, **options: Any) -> Predictor:
+    """The model that the newest checkpoint in a run folder holds.
+
+    Args:
+      folder: the run folder.
+      config: of the run.
+      dataset: of the run; its samples are not looked at.
+      **options: of the Predictor.
+
+    Raises:
+      UsageError: if there is no checkpoint.
+    """
+    shapes = jax.eval_shape(functools.partial(classifier.init, config, dataset), jax.random.key(0))
+    like = parallel.place(jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes))
     saved = checkpoints.Checkpoints(folder / "checkpoints")
     shape, num_classes = dataset.splits["train"].shape, dataset.num_classes
     means = saved.means(Means(np.zeros(shape, np.float32), np.zeros(num_classes, np.float32)))
-    restored = saved.restore(like)
+    state = saved.restore(like)
     exact = dataclasses.replace(config.model, dtype="float32")  # whatever was trained in: attacks need its gradients
-    model = models.build(exact, shape, num_classes)
-    return config, dataset, Predictor(model, restored, dataset.mean, dataset.std, means, **options)
+    model = models.build(dataclasses.replace(config, model=exact), shape, num_classes)
+    return Predictor(model, state, dataset.mean, dataset.std, means, **options)
 
 
 @functools.cache  # runs of one configuration share their programs
@@ -153,7 +176,7 @@ def _compiled(model: nn.Module, wrap: Wrap | None, function: Callable, parametri
         statistics, means = constants
 
         def predict(inputs: Array) -> Array:
-            return jnp.asarray(model.apply(variables, inputs), jnp.float32)
+            return jnp.asarray(model.apply(variables, inputs, train=False), jnp.float32)
 
         measured = wrap(predict, means) if wrap else predict
 
@@ -161,7 +184,7 @@ def _compiled(model: nn.Module, wrap: Wrap | None, function: Callable, parametri
             return measured(statistics.normalise(inputs))
 
         def embedding(inputs: Array) -> Array:
-            maps = model.apply(variables, statistics.normalise(inputs), method="features")
+            maps = model.apply(variables, statistics.normalise(inputs), train=False, method="features")
             return jnp.asarray(model.apply(variables, maps, method="pool"), jnp.float32)
 
         maps = Maps(logits, embedding)

@@ -15,6 +15,8 @@ from train.augmentation import Augment
 from train.mixing import StepObjective
 from train.splits import Batch
 
+DROPOUT = 2**30  # folded into a device's key of a step: far from what objectives split it into
+
 
 class TrainState(NamedTuple):
     """Everything that a run changes; randomness is a function of step."""
@@ -61,9 +63,11 @@ class Sums(NamedTuple):
     bins: calibration.Bins
 
 
-def init(model: nn.Module, optimizer: optax.GradientTransformation, rng: Array, *sample: Array) -> TrainState:
-    """The state before the first step, of a model that is called with such a sample."""
-    variables = model.init(rng, *sample)
+def init(
+    model: nn.Module, optimizer: optax.GradientTransformation, rng: Array, *sample: Array, **options: Any
+) -> TrainState:
+    """The state before the first step, of a model that is called with such a sample and options."""
+    variables = model.init(rng, *sample, **options)
     params = variables["params"]
     return TrainState(jnp.zeros((), jnp.int32), params, variables.get("batch_stats", {}), optimizer.init(params))
 
@@ -106,10 +110,12 @@ def train_step(
     inputs, labels = inputs_of(samples, batch, augment_rng, augment=augment, num_classes=num_classes)
     labels = optax.smooth_labels(labels, label_smoothing)
 
+    rngs = {"dropout": jax.random.fold_in(mix_rng, DROPOUT)}
+
     def loss(params):
         bound = nn.apply(objective, model, mutable=("batch_stats", "intermediates"))  # the latter for its attention
         variables = {"params": params, "batch_stats": state.batch_stats}
-        (value, metrics), updates = bound(variables, inputs, labels, mix_rng, state.step)
+        (value, metrics), updates = bound(variables, inputs, labels, mix_rng, state.step, rngs=rngs)
         return value, (metrics, updates.get("batch_stats", {}))
 
     (value, (metrics, batch_stats)), gradient = jax.value_and_grad(loss, has_aux=True)(state.params)
@@ -171,8 +177,8 @@ def eval_step(
       Sums over all devices' samples.
     """
     inputs, labels = samples.take(batch)
-    outputs = model.apply({"params": state.params, "batch_stats": state.batch_stats}, samples.normalise(inputs))
-    logits = jnp.asarray(outputs, jnp.float32)
+    variables = {"params": state.params, "batch_stats": state.batch_stats}
+    logits = jnp.asarray(model.apply(variables, samples.normalise(inputs), train=False), jnp.float32)
     correct = (jnp.argmax(logits, axis=-1) == labels).astype(jnp.float32)
     nll = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
     sums = Sums(

@@ -23,7 +23,7 @@ from train import (
     training_tables,
 )
 from train.benchmark_report import Cell, Table
-from train.config import Mix, Model, Optimizer
+from train.config import Config, Mix, Model, Optimizer
 from train.errors import UsageError
 
 METHODS = {name: method for name, method in mixing_tables.METHODS.items() if "by hand" not in name}
@@ -105,7 +105,7 @@ def tables(on: Any) -> Mapping[str, Callable[[], Table]]:
 
 def _step(mix: Mix, n: int, size: int, model: str, on: Any) -> Reckoned:
     shape, num_classes = (size, size, 3), 1000
-    network = models.build(Model(name=model, dtype="bfloat16"), shape, num_classes)
+    network = models.build(Config(model=Model(name=model, dtype="bfloat16")), shape, num_classes)
     optimizer = optimizers.build(Optimizer(name="sgd"), lambda step: 0.1)
     init = functools.partial(steps.init, network, optimizer)
     state = jax.eval_shape(init, jax.random.key(0), jnp.zeros((1, *shape)))

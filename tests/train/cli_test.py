@@ -27,9 +27,9 @@ from train import cli, config, main, run_folder
         ("data.name=coco", "unknown data set coco: take one of digits, iris"),
         ("data.batch_size=2000", "=2000 does not fit 4 devices and 1437 .* multiple of 4 from 4 to 1436$"),
         ("data.batch_size=30", "=30 does not fit 4 devices.*multiple of 4 from 4 to 1436$"),
-        ("data.batch_size=64 mix.policy=kmixup(k=16)", "kmixup.k=16.', of 16 samples on each device: .*k"),
+        ("data.batch_size=64 mix.policy=kmixup(k=16)", "kmixup.k=16.', of inputs .16, 8, 8, 1. on each device: k=16"),
         ("mix.policy=kmixup(k=0)", "k must be"),
-        ("mix.policy=cutmix(pairing=transport(k=32))", "of 32 samples on each device: .*k"),
+        ("mix.policy=cutmix(pairing=transport(k=32))", "of inputs .32, 8, 8, 1. on each device: k=32"),
         ("mix.policy=cutmix(pairing=transprt)", "config.mix.policy .*jaxmix has no transprt: did you mean transport?"),
         ("mix.policy=hmix(area_ratio=2)", r"area_ratio must lie in \[0, 1\], got 2"),
         (
@@ -41,7 +41,7 @@ from train import cli, config, main, run_folder
         ("mix.policy=multimix(num_mixed=9)", "on each device: embeddings must be .m, d., none of them 0"),
         (
             "mix.policy=multimix(num_mixed=9) data.name=iris model.name=mlp data.batch_size=32",
-            "makes 9 samples of 8, near the classifier: take mix.space=logits, or embeddings",
+            "of inputs .8, 4. on each device, returns 9 samples: take mix.space=logits, or embeddings",
         ),
         ("mix.policy=multimix mix.space=logits", "multimix needs num_mixed="),
         ("mix.policy=multimix(num_mixed=0) mix.space=logits", "num_mixed must be at least 1, got 0"),

@@ -120,7 +120,7 @@ def free_port():
 def setup(dataset, objective, rng=0, augment="", optimizer=None, **model):
     """A step's parts: a small model, its state, the training split."""
     split = dataset.splits["train"]
-    built = models.build(config.Model(**({"width": 4} | model)), split.shape, dataset.num_classes)
+    built = models.build(config.Config(model=config.Model(**({"width": 4} | model))), split.shape, dataset.num_classes)
     optimizer = optimizer or optax.adam(1e-2)
     state = steps.init(built, optimizer, jax.random.key(rng), jnp.zeros((1, *split.shape)))
     samples = steps.Samples(*split.resident, dataset.mean, dataset.std)

@@ -54,7 +54,7 @@ def few(monkeypatch):
 def probabilities_of(run_folder, images):
     """By the model alone."""
     config, dataset, asked = predictor.load(run_folder)
-    model = models.build(config.model, (8, 8, 1), 10)
+    model = models.build(config, (8, 8, 1), 10)
     variables, (statistics, _) = jax.tree.map(np.asarray, asked._placed)
     logits = model.apply(variables, (images.astype(np.float32) / 255 - statistics.mean) / statistics.std)
     return np.asarray(jax.nn.softmax(logits), np.float64), dataset
@@ -202,7 +202,7 @@ def test_rescaling_is_the_library_s_and_each_half_is_measured(run_folder):
     variables, (statistics, _) = jax.tree.map(np.asarray, asked._placed)
     x, clean = ((s.inputs.astype(np.float32) / 255 - statistics.mean) / statistics.std for s in (test, train))
     frequencies = np.bincount(train.labels) / len(train.labels)
-    model = models.build(small_config().model, (8, 8, 1), 10)
+    model = models.build(small_config(), (8, 8, 1), 10)
     theta = 0.839758  # at alpha = .4
     for title, inputs, outputs in (
         ("plain", False, False),

@@ -22,7 +22,7 @@ SMALL = {
 
 
 def build(name, shape=(28, 28, 1), classes=10, **fields):
-    return models.build(config.Model(name=name, **(SMALL[name] | fields)), shape, classes)
+    return models.build(config.Config(model=config.Model(name=name, **(SMALL[name] | fields))), shape, classes)
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def build(name, shape=(28, 28, 1), classes=10, **fields):
     ],
 )
 def test_models_have_the_published_number_of_parameters(fields, shape, classes, millions):
-    model = models.build(config.Model(**fields), shape, classes)
+    model = models.build(config.Config(model=config.Model(**fields)), shape, classes)
     params = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, *shape)))["params"]
     assert sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(params)) / 1e6 == pytest.approx(millions, abs=0.005)
 
@@ -175,7 +175,7 @@ def test_every_config_takes_a_step(name, mock_tfds):
     dataset = data.load(chosen.data)
     checks.check(chosen, dataset, devices=1)
     split = dataset.splits["train"]
-    model = models.build(chosen.model, split.shape, dataset.num_classes)
+    model = models.build(chosen, split.shape, dataset.num_classes)
     learning_rate = optimizers.schedule(chosen.optimizer, steps_per_epoch=10, num_epochs=chosen.num_epochs)
     optimizer = optimizers.build(chosen.optimizer, learning_rate)
     init = functools.partial(steps.init, model, optimizer)

@@ -21,7 +21,6 @@ from train import (
     data,
     figures,
     main,
-    objectives,
     others,
     predictor,
     run_folder,
@@ -115,7 +114,7 @@ def trained_on(name):
     return config.Config(
         data=config.Data(name=str(name), batch_size=20),
         model=config.Model(name="mlp", width=4, depth=1),
-        mix=config.Mix(method="mixup"),
+        mix=config.Mix("mixup"),
         num_epochs=1,
     )
 
@@ -520,7 +519,7 @@ def test_a_function_of_the_current_folder_returns_splits(tmp_path, monkeypatch):
             "own_data_of_test:load",
             r"load: OSError: two lines \(own_data_of_test\.py, line 4\): mend it",
         ),
-        ("pass", "own_data_of_test:other", "AttributeError: .*no attribute 'other'"),
+        ("pass", "own_data_of_test:other", "unknown function of own_data_of_test other"),
         ("pass", "no_such_module_here:load", "there is no module no_such_module_here"),
         ("return {s: (Unarrayable(), [0, 1]) for s in ('train', 'test')}", "own_data_of_test:load", "or no arrays"),
         ("return {s: ([[1.0], [1.0, 2.0]], [0, 1]) for s in ('train', 'test')}", "own_data_of_test:load", "ragged"),
@@ -705,7 +704,7 @@ def table_of_two():
 
 def test_a_comparison_does_not_keep_runs_of_other_data(tmp_path):
     base = trained_on(write(tmp_path / "x.csv", table_of_two()))
-    mine = comparison.Comparison({"mine": base}, {"ERM": config.Mix(method="erm")}, (), 2, 1, ("accuracy",))
+    mine = comparison.Comparison({"mine": base}, {"ERM": config.Mix("erm")}, (), 2, 1, ("accuracy",))
     comparison.check(mine)
     run = comparison.run(mine, "mine", "ERM", 1.0, 0)
     kept = run.folder(tmp_path / "runs")
@@ -777,7 +776,7 @@ def test_own_images_are_told_from_a_run_s_and_its_own_left_out(tmp_path, monkeyp
 @pytest.mark.parametrize("n", [2, 4])
 def test_a_sheet_of_a_vae_has_pairs_of_few_images_too(n):
     images = np.linspace(0, 1, n * 64, dtype=np.float32).reshape(n, 8, 8, 1)
-    same = objectives.Codec(lambda x: x.reshape(len(x), -1), lambda z: z.reshape(-1, 8, 8, 1))
+    same = mixing.Codec(lambda x: x.reshape(len(x), -1), lambda z: z.reshape(-1, 8, 8, 1))
     rows = vae_report.sheet(same, images, np.arange(n) // (n // 2))
     np.testing.assert_array_equal(rows["mixup, pair 1"][[0, -1]], images[[0, n // 2]])
 

@@ -1,0 +1,77 @@
+"""A trained run as a function of samples:
+
+from train import runs
+model = runs.load("runs/x")
+model.logits(images)
+"""
+
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from train import config as config_lib
+from train import data, description, predictor
+from train.config import Config
+from train.errors import UsageError
+from train.sections import outputs
+
+
+class Run:
+    """A trained model, which normalises what it is given, in batches on all devices.
+
+    Attributes:
+      config: of the run.
+      classes: their names, or their numbers as text.
+      input_shape: of one sample.
+    """
+
+    def __init__(self, config: Config, dataset: data.Dataset, asked: predictor.Predictor):
+        self.config = config
+        self.classes = dataset.class_names or tuple(map(str, range(dataset.num_classes)))
+        self.input_shape = dataset.splits["train"].shape
+        self._predictor = asked
+
+    def logits(self, inputs: Any) -> np.ndarray:
+        """Of uint8 images [n, h, w, c], or rows of numbers [n, d]: float32 [n, classes].
+
+        Raises:
+          UsageError: if the samples are of another shape or dtype than those of the run.
+        """
+        inputs = np.asarray(inputs)
+        images = len(self.input_shape) == 3
+        fits = inputs.dtype == np.uint8 if images else inputs.dtype.kind in "fiu"
+        if inputs.shape[1:] != self.input_shape or not inputs.ndim or not fits:
+            wanted = f"[n, {', '.join(map(str, self.input_shape))}]"
+            raise UsageError(
+                f"{inputs.dtype}{list(inputs.shape)} is nothing that this run was trained on: "
+                f"give {f'images uint8{wanted}, from 0 to 255' if images else f'rows of numbers {wanted}'}"
+            )
+        if not len(inputs):
+            return np.zeros((0, len(self.classes)), np.float32)
+        return self._predictor.map(outputs, inputs if images else inputs.astype(np.float32))
+
+    def probabilities(self, inputs: Any) -> np.ndarray:
+        """Of the classes, likewise."""
+        logits = self.logits(inputs)
+        exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return exponentials / exponentials.sum(axis=1, keepdims=True)
+
+
+def load(folder: str | pathlib.Path, *, batch_size: int = 500) -> Run:
+    """The newest checkpoint of a run folder of train.main.
+
+    Args:
+      folder: it.
+      batch_size: samples at a time, over all devices, at most.
+
+    Raises:
+      UsageError: if there is no run or no checkpoint; of a run older than data.json, if its data are missing.
+    """
+    if batch_size < 1:
+        raise UsageError(f"batch_size must be at least 1, got {batch_size}")
+    folder = pathlib.Path(folder).expanduser()
+    config = config_lib.read(folder / "config.json", Config)
+    dataset = description.read(folder, batch_size=config.data.batch_size)
+    dataset = dataset or data.load(config.data, seed=config.seed)
+    return Run(config, dataset, predictor.restored(folder, config, dataset, batch_size=batch_size))
