@@ -300,6 +300,7 @@ def break_image(path):
             r"0\.tif, its pixels are numbers from 70000 to 70000",
             {},
         ),
+        (lambda root: (root / "train/a/x.HEIC").touch(), r"x\.HEIC is of a format that Pillow does not read: conv", {}),
         (lambda root: (root / "train/c").mkdir(), "train/c has no images: add some", {}),
         (lambda root: shutil.rmtree(root / "test/b"), r"test has 1 folders of classes", {}),
         (lambda root: save(root / "train/c/0.png", pixels()[0]), "class c is in .*train and not in .*test", {}),
@@ -680,6 +681,7 @@ def test_a_run_from_before_channels_and_own_sizes_is_still_the_same_run():
 
 
 def test_an_unknown_name_says_what_else_there_is(tmp_path):
+    refused("", "unknown data set '': take one of digits")
     refused("pets", "unknown data set pets: take one of digits, .*FOLDER/, FILE.npz, FILE.csv, MODULE:FUNCTION")
 
 
