@@ -12,6 +12,7 @@ from train import own_splits
 from train.errors import UsageError
 
 TEST = ("test", "validation", "val")
+UNREAD = (".heic", ".heif", ".jxl")  # images all the same, which would be missed if they were passed over
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,6 +95,8 @@ def _images(folder: pathlib.Path, above: tuple[pathlib.Path, ...]) -> Iterator[p
             yield from _images(path, (*above, resolved))
         elif path.suffix.lower() in _extensions():
             yield path
+        elif path.suffix.lower() in UNREAD:
+            raise UsageError(f"{path} is of a format that Pillow does not read: convert it, or take it away")
 
 
 @functools.cache

@@ -16,7 +16,7 @@ KINDS = ("FOLDER/", "FILE.npz", "FILE.csv", "MODULE:FUNCTION", f"{sources.ANY}NA
 def is_own(name: str) -> bool:
     """Whether a name is none of this program's, but that of a folder, a file, a function or any set of tfds."""
     path = pathlib.Path(name).expanduser()
-    known = {*sources.EMBEDDED, *sources.RESIDENT, *sources.STREAMED}
+    known = {"", *sources.EMBEDDED, *sources.RESIDENT, *sources.STREAMED}  # an empty path would be the current folder
     return name not in known and (path.is_dir() or path.suffix.lower() in (".npz", ".csv") or bool({*name} & {*"/:"}))
 
 
@@ -37,8 +37,8 @@ def read(config: config_lib.Data, *, seed: int) -> sources.Raw | streams.Streams
     """
     name, path = config.name, pathlib.Path(config.name).expanduser()
     if not is_own(name):
-        names = (*sources.EMBEDDED, *sources.RESIDENT, *sources.STREAMED, *KINDS)
-        config_lib.known("data set", name, names)
+        known = (*sources.EMBEDDED, *sources.RESIDENT, *sources.STREAMED, *KINDS)
+        config_lib.known("data set", name or "''", known)
     if config.image_size < 0:
         raise UsageError(f"data.image_size must be at least 1, or 0 for the images' own, got {config.image_size}")
     if path.is_dir() and not name.startswith(sources.ANY):

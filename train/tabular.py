@@ -177,7 +177,7 @@ def _lines(path: pathlib.Path) -> list[tuple[int, list[str]]]:
 
 def _exists(path: pathlib.Path) -> None:
     if not path.is_file():
-        raise UsageError(f"{path} is no file: name one that is there by data.name")
+        raise UsageError(f"{path} is no file: name one that is there")
 
 
 def _is_number(cell: str) -> bool:

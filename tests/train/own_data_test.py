@@ -3,7 +3,9 @@
 import dataclasses
 import io
 import os
+import re
 import shutil
+import subprocess
 import sys
 import types
 import zipfile
@@ -13,8 +15,8 @@ import numpy as np
 from PIL import Image
 import pytest
 
+from tests.train.conftest import ROOT, final_state
 from train import (
-    classifier,
     compare,
     comparison,
     config,
@@ -92,21 +94,37 @@ def same_twice(root):
     return arrays
 
 
-def test_a_folder_and_an_npz_of_the_same_images_train_the_same_parameters(tmp_path, capsys):
-    """And go on with these images only."""
-    same_twice(tmp_path)
-    ours, theirs = (
-        classifier.train_and_evaluate(trained_on(tmp_path / name), tmp_path / f"run-{name}").params
-        for name in ("folder", "file.npz")
-    )
+@pytest.mark.slow
+def test_the_readme_s_examples_of_own_data_run(tmp_path, monkeypatch, capsys):
+    """As they stand there, but for one epoch of small networks.
+
+    A folder and an .npz of the same images give the same parameters, and go on with these images only.
+    """
+    readme = (ROOT / "README.md").read_text()
+    section = readme[readme.index("**Your own data.**") : readme.index("**Where samples are mixed.**")]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "mine", raising=False)
+    small = [f"--config.{field}" for field in ("model.name=mlp", "model.width=4", "mix.method=mixup", "num_epochs=1")]
+    for block in re.findall(r"```sh\n(.*?)```", section, re.DOTALL):
+        assert block.count("\n") <= 15
+        making, *runs = block.split("python -m train.main ")
+        with_this_python = making.replace("python -c", f"'{sys.executable}' -c")
+        subprocess.run(["bash", "-ec", with_this_python], check=True, timeout=120)
+        for flags in runs:
+            [name] = re.findall(r"data\.name=(\S+)", flags)
+            assert main.main([*flags.split(), *small, f"--workdir=run-{name.strip('/')}"]) == 0
+    monkeypatch.delitem(sys.modules, "mine", raising=False)
+    assert {"run-mine:splits", "run-mine.csv"} <= {path.name for path in tmp_path.iterdir()}
+    ours, theirs = (final_state(tmp_path / f"run-{name}", 11)["params"] for name in ("my_digits", "my_digits.npz"))
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
-    changed = np.load(tmp_path / "file.npz")
-    np.savez(tmp_path / "file.npz", **{name: changed[name][::-1] for name in changed})
-    with pytest.raises(UsageError, match=r"run of other data, as .*file\.npz has changed"):
-        classifier.train_and_evaluate(trained_on(tmp_path / "file.npz"), tmp_path / "run-file.npz")
+
+    next((tmp_path / "my_digits" / "train" / "0").iterdir()).unlink()
     capsys.readouterr()
-    predictor.load(tmp_path / "run-file.npz")
-    assert "file.npz has changed since" in capsys.readouterr().out
+    predictor.load(tmp_path / "run-my_digits")
+    assert "my_digits/ has changed since" in capsys.readouterr().out
+    again = ["--config.data.name=my_digits/", "--config.data.channels=1", *small, "--workdir=run-my_digits"]
+    assert main.main(again) == 2
+    assert "holds a run of other data, as my_digits/ has changed" in capsys.readouterr().err
 
 
 def trained_on(name):
@@ -281,6 +299,7 @@ def break_image(path):
             r"0\.tif, its pixels are numbers from 70000 to 70000",
             {},
         ),
+        (lambda root: (root / "train/a/x.HEIC").touch(), r"x\.HEIC is of a format that Pillow does not read: conv", {}),
         (lambda root: (root / "train/c").mkdir(), "train/c has no images: add some", {}),
         (lambda root: shutil.rmtree(root / "test/b"), r"test has 1 folders of classes", {}),
         (lambda root: save(root / "train/c/0.png", pixels()[0]), "class c is in .*train and not in .*test", {}),
@@ -661,6 +680,7 @@ def test_a_run_from_before_channels_and_own_sizes_is_still_the_same_run():
 
 
 def test_an_unknown_name_says_what_else_there_is(tmp_path):
+    refused("", "unknown data set '': take one of digits")
     refused("pets", "unknown data set pets: take one of digits, .*FOLDER/, FILE.npz, FILE.csv, MODULE:FUNCTION")
 
 
