@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from train import objectives, optimizers
+from train import best, objectives, optimizers
 from train.config import Config, Mix, VaeConfig, known
 from train.data import Dataset
 from train.errors import UsageError
@@ -41,6 +41,7 @@ def check(config: Config, dataset: Dataset, *, devices: int, vae: objectives.Cod
     mix = config.mix
     _check_mix(mix)
     check_run(config, dataset, devices=devices, k=mix.k if mix.matches else 1)
+    best.check(config, dataset.splits)
     if not 0 <= mix.clean_epochs < config.num_epochs:
         raise UsageError(f"mix.clean_epochs={mix.clean_epochs}: take from 0 to {config.num_epochs - 1}, or method=erm")
     if mix.method == "dense_multimix" and config.model.name == "vit" and not mix.clean_weight:
@@ -49,7 +50,7 @@ def check(config: Config, dataset: Dataset, *, devices: int, vae: objectives.Cod
             "take mix.clean_weight=1"
         )
     shape = dataset.splits["train"].shape
-    per_device = config.data.batch_size // devices
+    per_device = config.data.batch_size // devices // config.optimizer.accumulate
     if mix.method == "dense_multimix":
         shape = (1, dataset.num_classes)  # of logits at a position
     elif mix.space != "inputs":
@@ -71,7 +72,7 @@ def check_run(config: Config | VaeConfig, dataset: Dataset, *, devices: int, k: 
         if getattr(config, name) < 1:
             raise UsageError(f"{name} must be at least 1, got {getattr(config, name)}")
     optimizers.check(config.optimizer, config.num_epochs)
-    _check_batch(config.data.batch_size, len(dataset.splits["train"]), devices, k)
+    _check_batch(config.data.batch_size, len(dataset.splits["train"]), devices, k, config.optimizer.accumulate)
 
 
 def _mix(config: Mix, alpha: float | tuple[float, ...], vae: objectives.Codec | None, *arguments: Any) -> Any:
@@ -115,19 +116,22 @@ def _check_mix(mix: Mix) -> None:
         )
 
 
-def _check_batch(batch_size: int, n: int, devices: int, k: int) -> None:
-    """The batch is shared evenly by devices, and each share holds two groups of k where that is above 1."""
-    grouped, unit = k > 1, devices * k
+def _check_batch(batch_size: int, n: int, devices: int, k: int, accumulate: int) -> None:
+    """The batch is shared evenly by devices, in equal parts, and each holds two groups of k where that is above 1."""
+    parts = devices * accumulate
+    grouped, unit = k > 1, parts * k
     least, most = 2 * unit if grouped else unit, n // unit * unit
     if least <= batch_size <= n and batch_size % unit == 0:
         return
-    groups = f", mixed in groups of k={k}, at least two on each device" if grouped else ""
-    smaller = range(2, min(k, batch_size // devices // 2 + 1)) if grouped else ()
+    each = " in each part" if accumulate > 1 else " on each device"
+    groups = f", mixed in groups of k={k}, at least two{each}" if grouped else ""
+    groups = f", in optimizer.accumulate={accumulate} parts each{groups}" if accumulate > 1 else groups
+    smaller = range(2, min(k, batch_size // parts // 2 + 1)) if grouped else ()
     advice = [f"a multiple of {unit} from {least} to {most}"] if least <= most else []
-    advice += [f"k={size}" for size in smaller if batch_size <= n and batch_size % (devices * size) == 0][-1:]
+    advice += [f"k={size}" for size in smaller if batch_size <= n and batch_size % (parts * size) == 0][-1:]
     raise UsageError(
         f"data.batch_size={batch_size} does not fit {devices} devices and {n} training samples{groups}: "
-        f"take {' or '.join(advice) or 'fewer devices'}"
+        f"take {' or '.join(advice) or 'fewer devices or parts'}"
     )
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import pathlib
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -43,9 +44,9 @@ DISPLAY = Display(
 )
 
 
-def train_and_evaluate(config: Config, workdir: pathlib.Path, *, allow_config_change: bool = False) -> steps.TrainState:
+def train_and_evaluate(config: Config, workdir: pathlib.Path, **options: Any) -> steps.TrainState:
     """Trains a classifier, or goes on; see train.loop."""
-    return loop.train_and_evaluate(config, workdir, build, allow_config_change=allow_config_change)
+    return loop.train_and_evaluate(config, workdir, build, **options)
 
 
 def build(config: Config, dataset: Dataset) -> loop.Program:
@@ -69,6 +70,8 @@ def build(config: Config, dataset: Dataset) -> loop.Program:
         optimizer=optimizer,
         num_classes=dataset.num_classes,
         axis_name=parallel.AXIS,
+        accumulate=config.optimizer.accumulate,
+        ema=config.optimizer.ema,
     )
     clean = dataclasses.replace(config.mix, method="erm", probability=1.0, clean_weight=0.0, vae="")
     mixed_step, clean_step = (
@@ -87,7 +90,10 @@ def build(config: Config, dataset: Dataset) -> loop.Program:
             augment=augment,
             mix=objectives.slots(config.mix, config.mix.alpha, vae).inputs,
             num_classes=dataset.num_classes,
+            accumulate=config.optimizer.accumulate,
         ),
+        model=(model, _sample(dataset)),
+        keep_best=config.keep_best,
     )
 
 
@@ -106,8 +112,11 @@ def parts(config: Config, dataset: Dataset) -> tuple[models.Classifier, optax.Gr
 def init(config: Config, dataset: Dataset, rng: jax.Array) -> steps.TrainState:
     """The state before the first step."""
     model, optimizer, _ = parts(config, dataset)
-    sample = jnp.zeros((1, *dataset.splits["train"].shape), jnp.float32)
-    return steps.init(model, optimizer, rng, sample)
+    return steps.init(model, optimizer, rng, _sample(dataset), ema=config.optimizer.ema)
+
+
+def _sample(dataset: Dataset) -> jax.Array:
+    return jnp.zeros((1, *dataset.splits["train"].shape), jnp.float32)
 
 
 def measures(sums: steps.Sums) -> dict[str, float]:

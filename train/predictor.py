@@ -19,6 +19,7 @@ from train import checkpoints, classifier, data, models, parallel
 from train import config as config_lib
 from train.config import Config
 from train.data import Dataset, Means
+from train.errors import UsageError
 from train.measures import Halves
 from train.steps import Samples, TrainState
 
@@ -115,12 +116,20 @@ class Predictor:
 
 
 def load(
-    folder: pathlib.Path, *, data_dir: str | None = None, manual_dir: str | None = None, **options: Any
+    folder: pathlib.Path,
+    *,
+    best: bool = False,
+    ema: bool = False,
+    data_dir: str | None = None,
+    manual_dir: str | None = None,
+    **options: Any,
 ) -> tuple[Config, Dataset, Predictor]:
     """Restores the newest checkpoint of a run, on the devices there are.
 
     Args:
       folder: the run folder.
+      best: whether to take the best checkpoint in place of the newest.
+      ema: whether to take averaged parameters in place of the last ones.
       data_dir: where tfds' data lie, if not where the run found them.
       manual_dir: of original files, likewise.
       **options: of the Predictor.
@@ -129,17 +138,22 @@ def load(
       The run's configuration, its data and its model.
 
     Raises:
-      UsageError: if there is no run or no checkpoint, or its data are missing.
+      UsageError: if there is no run or no checkpoint, none such, or its data are missing.
     """
     config = config_lib.read(folder / "config.json", Config)
+    if best and not config.keep_best:
+        raise UsageError(f"{folder} keeps no best checkpoint: train with --config.keep_best=accuracy")
+    if ema and not config.optimizer.ema:
+        raise UsageError(f"{folder} has no averaged parameters: train with --config.optimizer.ema=0.999")
     config.data.data_dir = config.data.data_dir if data_dir is None else data_dir
     config.data.manual_dir = config.data.manual_dir if manual_dir is None else manual_dir
     dataset = data.load(config.data, seed=config.seed)
     like = parallel.place(jax.jit(functools.partial(classifier.init, config, dataset))(jax.random.key(0)))
-    saved = checkpoints.Checkpoints(folder / "checkpoints")
+    saved = checkpoints.Checkpoints(folder / "checkpoints", keep_best=config.keep_best if best else "")
     shape, num_classes = dataset.splits["train"].shape, dataset.num_classes
     means = saved.means(Means(np.zeros(shape, np.float32), np.zeros(num_classes, np.float32)))
     restored = saved.restore(like)
+    restored = restored.averaged() if ema else restored
     exact = dataclasses.replace(config.model, dtype="float32")  # whatever was trained in: attacks need its gradients
     model = models.build(exact, shape, num_classes)
     return config, dataset, Predictor(model, restored, dataset.mean, dataset.std, means, **options)

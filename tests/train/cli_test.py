@@ -144,10 +144,14 @@ def test_help_names_every_field_with_its_default(capsys):
 
 
 def test_flags_override_the_config_file():
-    parsed, workdir, *cluster = cli.parse(["--config.mix.alpha=0.4", "--config.mix.shared=true", "--workdir=x"], "")
+    flags = ["--config.mix.alpha=0.4", "--config.mix.shared=true", "--workdir=x"]
+    parsed, workdir, *cluster, dry_run, profiled = cli.parse(flags, "")
     assert parsed == config.Config(mix=config.Mix(alpha=0.4, shared=True))
     assert workdir == pathlib.Path("x")
     assert cluster == [False, False, None, None, None]
+    assert not dry_run
+    assert not profiled
+    assert cli.parse(["--profile_steps=10:20"], "").profile_steps == range(10, 20)
 
 
 def test_every_config_says_how_it_is_run_and_what_came_out():
