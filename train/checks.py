@@ -125,13 +125,15 @@ def _check_batch(batch_size: int, n: int, devices: int, k: int, accumulate: int)
         return
     each = " in each part" if accumulate > 1 else " on each device"
     groups = f", mixed in groups of k={k}, at least two{each}" if grouped else ""
-    groups = f", in optimizer.accumulate={accumulate} parts each{groups}" if accumulate > 1 else groups
+    fewer = "fewer devices"
+    if accumulate > 1:
+        groups, fewer = f", in optimizer.accumulate={accumulate} parts each{groups}", "fewer devices or parts"
     smaller = range(2, min(k, batch_size // parts // 2 + 1)) if grouped else ()
     advice = [f"a multiple of {unit} from {least} to {most}"] if least <= most else []
     advice += [f"k={size}" for size in smaller if batch_size <= n and batch_size % (parts * size) == 0][-1:]
     raise UsageError(
         f"data.batch_size={batch_size} does not fit {devices} devices and {n} training samples{groups}: "
-        f"take {' or '.join(advice) or 'fewer devices or parts'}"
+        f"take {' or '.join(advice) or fewer}"
     )
 
 

@@ -82,6 +82,26 @@ def test_a_log_is_not_silent_during_a_long_epoch(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out == "step 3 of 100  loss 0.3333\nstep 6 of 100  loss 0.1667\n"
 
 
+@pytest.mark.parametrize(("compiled", "speed"), [(False, 128 / 2), (True, 3 * 128 / 104)])
+def test_speed_is_without_what_the_first_step_takes_to_compile(compiled, speed, monkeypatch):
+    now = 0.0
+    monkeypatch.setattr(time, "perf_counter", lambda: now)
+
+    class Silent:
+        def step(self, step, metrics):
+            nonlocal now
+            now += 100 if step == 1 else 2
+            return metrics
+
+    epoch = reporting.Epoch(Silent(), [], compiled=compiled)
+    for step in (1, 2, 3):
+        epoch.add(step, {"loss": 1.0, "skipped": 0.0})
+    assert epoch.row(128)["images_per_second"] == pytest.approx(speed)
+    one = reporting.Epoch(Silent(), [], compiled=compiled)
+    one.add(1, {"loss": 1.0, "skipped": 0.0})
+    assert ("images_per_second" in one.row(128)) == compiled
+
+
 @pytest.mark.parametrize(
     ("environment", "expected"),
     [
