@@ -44,11 +44,9 @@ class Sums(NamedTuple):
     kl: Array
 
 
-def train_and_evaluate(
-    config: VaeConfig, workdir: pathlib.Path, *, allow_config_change: bool = False
-) -> steps.TrainState:
+def train_and_evaluate(config: VaeConfig, workdir: pathlib.Path, **options: Any) -> steps.TrainState:
     """Trains a VAE, or goes on; see train.loop."""
-    return loop.train_and_evaluate(config, workdir, build, allow_config_change=allow_config_change)
+    return loop.train_and_evaluate(config, workdir, build, **options)
 
 
 def build(config: VaeConfig, dataset: Dataset) -> loop.Program:
@@ -72,6 +70,8 @@ def build(config: VaeConfig, dataset: Dataset) -> loop.Program:
         optimizer=optimizers.build(config.optimizer, learning_rate),
         num_classes=dataset.num_classes,
         axis_name=parallel.AXIS,
+        accumulate=config.optimizer.accumulate,
+        ema=config.optimizer.ema,
     )
     train_step = parallel.train_step(step)
     return loop.Program(
@@ -89,14 +89,17 @@ def build(config: VaeConfig, dataset: Dataset) -> loop.Program:
             augment=augment,
             mix=erm,
             num_classes=dataset.num_classes,
+            accumulate=config.optimizer.accumulate,
         ),
+        model=(model, (jnp.zeros((1, *split.shape), jnp.float32), jax.random.key(0)), {}),
     )
 
 
 def init(config: VaeConfig, shape: tuple[int, ...], rng: Array) -> steps.TrainState:
     """The state before the first step, for images of a shape."""
     optimizer = optimizers.build(config.optimizer, lambda step: 0.0)  # of any learning rate: its state is the same
-    return steps.init(_model(config, shape), optimizer, rng, jnp.zeros((1, *shape), jnp.float32), rng)
+    sample = jnp.zeros((1, *shape), jnp.float32)
+    return steps.init(_model(config, shape), optimizer, rng, sample, rng, ema=config.optimizer.ema)
 
 
 def objective(
@@ -144,8 +147,8 @@ def load(folder: pathlib.Path, shape: tuple[int, ...]) -> Codec:
       shape: of its images.
 
     Returns:
-      Its encoder and decoder of images in [0, 1], with their parameters bound: posterior means,
-      likelihood means.
+      Its encoder and decoder of images in [0, 1], with their parameters bound, averaged ones where the run
+      kept them: posterior means, likelihood means.
 
     Raises:
       UsageError: if there is no such run or no checkpoint.
@@ -154,6 +157,7 @@ def load(folder: pathlib.Path, shape: tuple[int, ...]) -> Codec:
     like = parallel.place(jax.jit(functools.partial(init, config, shape))(jax.random.key(0)))
     saved = checkpoints.Checkpoints(folder / "checkpoints")
     restored = saved.restore(like)
+    restored = restored.averaged() if config.optimizer.ema else restored
     apply: Any = functools.partial(_model(config, shape).apply, {"params": jax.device_get(restored.params)})
     return Codec(lambda images: apply(images, method="encode")[0], lambda latents: apply(latents, method="decode"))
 
@@ -197,8 +201,8 @@ def _check(config: VaeConfig, dataset: Dataset) -> None:
     shape, size = dataset.splits["train"].shape, config.data.batch_size
     if len(shape) != 3 or min(shape[:2]) < 8:
         raise UsageError(f"a VAE takes images with sides of at least 8, not samples of shape {shape}")
-    if size < 2 * jax.device_count():
-        raise UsageError(f"data.batch_size={size}: take at least two samples for each device")
+    if size < 2 * jax.device_count() * config.optimizer.accumulate:
+        raise UsageError(f"data.batch_size={size}: take at least two samples for each device, and part it computes in")
     if config.judge_epochs < 0:
         raise UsageError(f"judge_epochs must be at least 0, got {config.judge_epochs}")
     images, latents = jnp.zeros((2, *shape)), jnp.zeros((2, 1))

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from train import mixing, models, objectives, optimizers
+from train import best, mixing, models, objectives, optimizers
 from train.config import Config, VaeConfig, known
 from train.data import Dataset
 from train.errors import UsageError
@@ -26,6 +26,7 @@ def check(config: Config, dataset: Dataset, *, devices: int, codec: mixing.Codec
     mix = config.mix
     known("space", mix.space, objectives.Slots._fields)
     check_run(config, dataset, devices=devices)
+    best.check(config, dataset.splits)
     if not 0 <= mix.clean_epochs < config.num_epochs:
         raise UsageError(
             f"mix.clean_epochs={mix.clean_epochs}: take from 0 to {config.num_epochs - 1}, or mix.policy=erm"
@@ -47,8 +48,9 @@ def check(config: Config, dataset: Dataset, *, devices: int, codec: mixing.Codec
             f"model {config.model.name} has no {', '.join(missing)}, which {asked} needs: "
             "mix its inputs or logits, or see train/models/classifier.py"
         )
-    inputs = jax.ShapeDtypeStruct((config.data.batch_size // devices, *shape), jnp.float32)
-    labels = jax.ShapeDtypeStruct((config.data.batch_size // devices, classes), jnp.float32)
+    n = config.data.batch_size // devices // config.optimizer.accumulate
+    inputs = jax.ShapeDtypeStruct((n, *shape), jnp.float32)
+    labels = jax.ShapeDtypeStruct((n, classes), jnp.float32)
     if mix.space == "layers":
         places = stages.shapes(model, config.model.name, inputs)
     else:
@@ -66,17 +68,21 @@ def check_run(config: Config | VaeConfig, dataset: Dataset, *, devices: int) -> 
         if getattr(config, name) < 1:
             raise UsageError(f"{name} must be at least 1, got {getattr(config, name)}")
     optimizers.check(config.optimizer, config.num_epochs)
-    _check_batch(config.data.batch_size, len(dataset.splits["train"]), devices)
+    _check_batch(config.data.batch_size, len(dataset.splits["train"]), devices, config.optimizer.accumulate)
 
 
-def _check_batch(batch_size: int, n: int, devices: int) -> None:
-    """The batch is shared evenly by devices."""
-    if not (devices <= batch_size <= n and batch_size % devices == 0):
-        most = n // devices * devices
-        advice = f"a multiple of {devices} from {devices} to {most}" if most else "fewer devices"
-        raise UsageError(
-            f"data.batch_size={batch_size} does not fit {devices} devices and {n} training samples: take {advice}"
-        )
+def _check_batch(batch_size: int, n: int, devices: int, accumulate: int) -> None:
+    """The batch is shared evenly by devices, in equal parts."""
+    unit = devices * accumulate
+    if unit <= batch_size <= n and batch_size % unit == 0:
+        return
+    most = n // unit * unit
+    parts = f", in optimizer.accumulate={accumulate} parts each" if accumulate > 1 else ""
+    fewer = "fewer devices or parts" if parts else "fewer devices"
+    advice = f"a multiple of {unit} from {unit} to {most}" if most else fewer
+    raise UsageError(
+        f"data.batch_size={batch_size} does not fit {devices} devices and {n} training samples{parts}: take {advice}"
+    )
 
 
 def fits(function: Callable, *arguments: Any, what: str) -> Any:

@@ -2,6 +2,7 @@
 
 import functools
 import pathlib
+from typing import Any
 
 from flax import linen as nn
 import jax
@@ -43,9 +44,9 @@ DISPLAY = Display(
 )
 
 
-def train_and_evaluate(config: Config, workdir: pathlib.Path, *, allow_config_change: bool = False) -> steps.TrainState:
+def train_and_evaluate(config: Config, workdir: pathlib.Path, **options: Any) -> steps.TrainState:
     """Trains a classifier, or goes on; see train.loop."""
-    return loop.train_and_evaluate(config, workdir, build, allow_config_change=allow_config_change)
+    return loop.train_and_evaluate(config, workdir, build, **options)
 
 
 def build(config: Config, dataset: Dataset) -> loop.Program:
@@ -70,6 +71,8 @@ def build(config: Config, dataset: Dataset) -> loop.Program:
         num_classes=dataset.num_classes,
         label_smoothing=config.mix.label_smoothing,
         axis_name=parallel.AXIS,
+        accumulate=config.optimizer.accumulate,
+        ema=config.optimizer.ema,
     )
     mixed_step, clean_step = (
         parallel.train_step(functools.partial(step, objective=objective))
@@ -91,7 +94,10 @@ def build(config: Config, dataset: Dataset) -> loop.Program:
             mix=mixing.of_inputs(config.mix, codec),
             num_classes=dataset.num_classes,
             label_smoothing=config.mix.label_smoothing,
+            accumulate=config.optimizer.accumulate,
         ),
+        model=(model, (_sample(dataset),), {"train": False}),
+        keep_best=config.keep_best,
     )
 
 
@@ -111,7 +117,7 @@ def objective_fits(config: Config, dataset: Dataset, model: nn.Module, codec: mi
     """Raises a UsageError where a policy is an objective that the model does not go with."""
     split, mutable = dataset.splits["train"], ("batch_stats", "intermediates")
     for objective in filter(mixing.is_objective, mixing.ends_of(config.mix, codec)):
-        n = config.data.batch_size // jax.device_count()
+        n = config.data.batch_size // jax.device_count() // config.optimizer.accumulate
         inputs = jax.ShapeDtypeStruct((n, *split.shape), jnp.float32)
         labels = jax.ShapeDtypeStruct((n, dataset.num_classes), jnp.float32)
         variables = checks.fits(
@@ -131,8 +137,11 @@ def objective_fits(config: Config, dataset: Dataset, model: nn.Module, codec: mi
 def init(config: Config, dataset: Dataset, rng: jax.Array) -> steps.TrainState:
     """The state before the first step."""
     model, optimizer, _ = parts(config, dataset)
-    sample = jnp.zeros((1, *dataset.splits["train"].shape), jnp.float32)
-    return steps.init(model, optimizer, rng, sample, train=False)
+    return steps.init(model, optimizer, rng, _sample(dataset), ema=config.optimizer.ema, train=False)
+
+
+def _sample(dataset: Dataset) -> jax.Array:
+    return jnp.zeros((1, *dataset.splits["train"].shape), jnp.float32)
 
 
 def measures(sums: steps.Sums) -> dict[str, float]:

@@ -17,6 +17,7 @@ from train.errors import UsageError
 Kind = TypeVar("Kind")
 
 CONFIGS = pathlib.Path(__file__).parent / "configs"
+SWITCHES = ("allow_config_change", "distributed", "dry_run")
 
 
 class Parser(argparse.ArgumentParser):
@@ -45,6 +46,8 @@ class Arguments(NamedTuple):
     coordinator: str | None
     num_processes: int | None
     process_id: int | None
+    dry_run: bool
+    profile_steps: range
 
 
 def parse(
@@ -55,7 +58,7 @@ def parse(
     function: str = "get_config",
     default: pathlib.Path = CONFIGS / "digits.py",
 ) -> Arguments:
-    """Reads --config, --config.<field>, --workdir and the flags of a cluster.
+    """Reads --config, --config.<field>, --workdir, the flags of a cluster and the rest of Arguments.
 
     Args:
       argv: the arguments without the program's name.
@@ -65,7 +68,7 @@ def parse(
       default: the file that is read where none is named.
 
     Returns:
-      The configuration, the run folder where one was named, and the cluster's flags.
+      The configuration, the run folder where one was named, and the other flags.
 
     Raises:
       UsageError: if a flag, file, field or value is not known or not valid.
@@ -80,7 +83,7 @@ def parse(
     fields = [f"config.{name}" for name, _, _ in leaves(config)]
     for argument in argv:
         name = argument.lstrip("-").split("=")[0]
-        if not argument.startswith("-") or ("=" not in argument and name not in ("distributed", "allow_config_change")):
+        if not argument.startswith("-") or ("=" not in argument and name not in SWITCHES):
             raise UsageError(f"cannot read {argument!r}: write flags as --name=value (see --help)")
         inside = [field for field in fields if field.startswith(f"{name}.")]
         if inside and name != "config":
@@ -90,8 +93,9 @@ def parse(
         known("flag", name, ["config", *Arguments._fields[1:], *fields], prefix="--")
     values = flags.FlagValues()
     flags.DEFINE_string("workdir", None, "", flag_values=values)
-    flags.DEFINE_bool("allow_config_change", False, "", flag_values=values)
-    flags.DEFINE_bool("distributed", False, "", flag_values=values)
+    for name in SWITCHES:
+        flags.DEFINE_bool(name, False, "", flag_values=values)
+    flags.DEFINE_string("profile_steps", "", "", flag_values=values)
     flags.DEFINE_string("coordinator", None, "", flag_values=values)
     flags.DEFINE_integer("num_processes", None, "", flag_values=values)
     flags.DEFINE_integer("process_id", None, "", flag_values=values)
@@ -110,7 +114,24 @@ def parse(
     if "://" in (values.workdir or ""):
         raise UsageError(f"--workdir={values.workdir}: mount that storage, and name a folder of the file system")
     workdir = pathlib.Path(values.workdir).expanduser() if values.workdir else None
-    return Arguments(values.config, workdir, values.allow_config_change, values.distributed, *explicit)
+    profiled = _steps(values.profile_steps) if values.profile_steps else range(0)
+    return Arguments(
+        values.config,
+        workdir,
+        values.allow_config_change,
+        values.distributed,
+        *explicit,
+        dry_run=values.dry_run,
+        profile_steps=profiled,
+    )
+
+
+def _steps(text: str) -> range:
+    """The steps that are taken after as many others: 10:20 is the ten after the tenth."""
+    first, _, last = text.partition(":")
+    if not (first.isdecimal() and last.isdecimal() and int(first) < int(last)):
+        raise UsageError(f"--profile_steps={text}: give two numbers, such as 10:20 for the ten steps after the tenth")
+    return range(int(first), int(last))
 
 
 def load(path: pathlib.Path, function: str, kind: type[Kind]) -> Kind:
@@ -153,6 +174,11 @@ def _help(usage: str, path: pathlib.Path, function: str, config: Any) -> str:
         "                     stopped there is resumed",
         "  --allow_config_change",
         "                     resume it even if its configuration was another one",
+        "  --dry_run          check everything; print the configuration, the model's layers and the",
+        "                     steps to come, and end",
+        "  --profile_steps=10:20",
+        "                     write a profile of the ten steps after the tenth into the run folder's",
+        "                     profile/, for XProf or Perfetto",
         "",
         "Several processes, each with its own devices and all with the same run folder (a TPU pod",
         "and SLURM are recognised from the environment):",

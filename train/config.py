@@ -86,10 +86,18 @@ class Optimizer:
     name: str = _field("adamw", "adamw, or sgd with momentum and coupled weight decay")
     learning_rate: float = _field(3e-3, "peak learning rate")
     weight_decay: float = _field(1e-4, "of all parameters")
+    decay_vectors: bool = _field(
+        True, "False: biases, and all parameters of rank 1 or less such as norms', do not decay"
+    )
     momentum: float = _field(0.9, "sgd: momentum")
     schedule: str = _field("cosine", "of the learning rate: cosine (to 0), steps or constant")
     warmup_epochs: float = _field(1.0, "epochs in which the learning rate rises from 0, at most half of all")
     milestones: tuple[int, ...] = _field((), "steps: epochs after which the learning rate is divided by 10")
+    clip_norm: float = _field(0.0, "the largest norm of the gradient of all parameters, longer ones are cut; 0: any")
+    accumulate: int = _field(1, "parts that a step computes its batch in, one after the other, each mixed by itself")
+    ema: float = _field(
+        0.0, "decay of a moving average of the parameters, such as 0.999, measured beside them; 0: none"
+    )
 
 
 @dataclasses.dataclass
@@ -104,6 +112,7 @@ class Config:
     seed: int = _field(0, "of the parameters, the data order, augmentation and mixing")
     checkpoint_steps: int = _field(200, "steps between checkpoints; there is one at the end, too")
     eval_epochs: int = _field(1, "epochs between measurements of the test or validation split; the last has one, too")
+    keep_best: str = _field("", "by which the best checkpoint is kept, too: accuracy, nll, ema_accuracy or ema_nll")
 
     @property
     def title(self) -> str:
@@ -142,9 +151,11 @@ class VaeConfig:
         return f"{self.data.title}, VAE of {self.vae.latent_size} latents, seed {self.seed}"
 
 
-# Where things lie, how often they are saved and measured and who judges them changes no parameter: these may change
-# on resuming.
-INCIDENTAL = ("data.data_dir", "data.manual_dir", "data.num_threads", "checkpoint_steps", "eval_epochs", "judge_epochs")
+# These change no parameter, and may change on resuming: where things lie, how often they are measured, what is kept.
+INCIDENTAL = (
+    *("data.data_dir", "data.manual_dir", "data.num_threads"),
+    *("checkpoint_steps", "eval_epochs", "keep_best", "judge_epochs"),
+)
 
 
 def fingerprint(config: Any) -> str:

@@ -2,10 +2,10 @@
 
 Usage: python -m train.evaluate --run=FOLDER [--only=SECTIONS] [--limit=N] ...
 
-Reads the newest checkpoint of a run folder of train.main and measures it on the run's test
-split, on all devices of this machine. Leaves in FOLDER/evaluation: report.json (every number
-with its definition and settings), report.md and figures. Numbers do not depend on the batch
-size or on the number of devices.
+Reads the newest checkpoint of a run folder of train.main, or the best one, and measures its
+parameters, or their moving average, on the run's test split, on all devices of this machine.
+Leaves in FOLDER/evaluation: report.json (every number with its definition and settings),
+report.md and figures. Numbers do not depend on the batch size or on the number of devices.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -44,6 +44,8 @@ class Options(NamedTuple):
     """What of a run is measured, and where its data and others lie.
 
     Attributes:
+      best: whether to measure the best checkpoint in place of the newest.
+      ema: whether to measure averaged parameters in place of the last ones.
       only: names of sections, which have to apply; empty for all that do.
       limit: first samples of the test split that corruptions, attacks and linearity take; 0: all.
       rescale: a key of train.measures.RESCALINGS: what to do to the logits before they are measured and attacked.
@@ -55,6 +57,8 @@ class Options(NamedTuple):
       manual_dir: of original files, likewise.
     """
 
+    best: bool = False
+    ema: bool = False
     only: tuple[str, ...] = ()
     limit: int = 1000
     rescale: str = ""
@@ -67,7 +71,7 @@ class Options(NamedTuple):
 
 
 def evaluate(folder: pathlib.Path, options: Options, *, quiet: bool = False) -> "dict[str, Section]":
-    """Measures the newest checkpoint of a run.
+    """Measures a checkpoint of a run.
 
     Args:
       folder: the run folder.
@@ -86,7 +90,12 @@ def evaluate(folder: pathlib.Path, options: Options, *, quiet: bool = False) -> 
     from train import predictor as predictor_lib
 
     config, dataset, predictor = predictor_lib.load(
-        folder, data_dir=options.data_dir, manual_dir=options.manual_dir, batch_size=options.batch_size
+        folder,
+        best=options.best,
+        ema=options.ema,
+        data_dir=options.data_dir,
+        manual_dir=options.manual_dir,
+        batch_size=options.batch_size,
     )
     alpha = mixing.contraction(config.mix)
     if options.rescale:
@@ -152,6 +161,8 @@ def parse(argv: Sequence[str]) -> tuple[pathlib.Path, pathlib.Path, Options]:
     parser = cli.Parser(__doc__ or "")
     add = parser.add_argument
     add("--run", metavar="FOLDER", required=True, help="run folder of train.main")
+    add("--best", action="store_true", help="the best checkpoint, by the run's keep_best (the newest)")
+    add("--ema", action="store_true", help="the moving average of the parameters (the parameters themselves)")
     add("--only", metavar="SECTIONS", help=f"some of {', '.join(NEEDS)}, with commas (all that apply)")
     add(
         "--limit",
@@ -180,7 +191,7 @@ def parse(argv: Sequence[str]) -> tuple[pathlib.Path, pathlib.Path, Options]:
         "--out",
         metavar="FOLDER",
         type=pathlib.Path,
-        help="where to write (evaluation, or evaluation_rescaled_HALF, in the run folder)",
+        help="where to write (evaluation in the run folder, or evaluation_best_ema_rescaled_HALF)",
     )
     add("--data_dir", metavar="FOLDER", help="where tfds' data lie, if not where the run found them")
     add("--manual_dir", metavar="FOLDER", help="of original files, to prepare data from")
@@ -197,8 +208,9 @@ def parse(argv: Sequence[str]) -> tuple[pathlib.Path, pathlib.Path, Options]:
             raise UsageError(f"--{name} must be at least {least}, got {values[name]}")
     if values["corrupted_dir"]:
         values["corrupted_dir"] = values["corrupted_dir"].expanduser()
-    name = f"evaluation_rescaled_{values['rescale']}" if values["rescale"] else "evaluation"
-    return run, (out or run / name).expanduser(), Options(**values)
+    chosen = [name for name in ("best", "ema") if values[name]]
+    chosen += ["rescaled", values["rescale"]] if values["rescale"] else []
+    return run, (out or run / "_".join(["evaluation", *chosen])).expanduser(), Options(**values)
 
 
 @program("train.evaluate")

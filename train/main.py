@@ -21,13 +21,17 @@ def main(argv: Sequence[str]) -> None:
     from train import cli
 
     arguments = cli.parse(argv, __doc__ or "")
-    from train import classifier, mixing, parallel  # after --help and usage errors, which need no JAX
+    from train import classifier, dry_run, mixing, parallel  # after --help and usage errors, which need no JAX
 
     config = arguments.config
     config.mix.policy = mixing.normal_form(config.mix)
     parallel.join(arguments.distributed, arguments.coordinator, arguments.num_processes, arguments.process_id)
+    change: dict[str, bool] = {"allow_config_change": arguments.allow_config_change}
+    if arguments.dry_run:
+        dry_run.show(config, arguments.workdir, classifier.build, **change)
+        return
     workdir = arguments.workdir or parallel.new_folder(f"{config.data.title}-{config.mix.policy}")
-    classifier.train_and_evaluate(config, workdir, allow_config_change=arguments.allow_config_change)
+    classifier.train_and_evaluate(config, workdir, **change, profile_steps=arguments.profile_steps)
 
 
 if __name__ == "__main__":

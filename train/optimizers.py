@@ -1,7 +1,9 @@
 """Optimisers and learning rates, composed of optax's."""
 
 import math
+from typing import Any
 
+import jax
 import optax
 
 from train import config as config_lib
@@ -27,15 +29,26 @@ def schedule(config: config_lib.Optimizer, *, steps_per_epoch: int, num_epochs: 
 
 
 def build(config: config_lib.Optimizer, learning_rate: optax.Schedule) -> optax.GradientTransformation:
-    """The optimiser by name; sgd decays weights through its gradient, as PyTorch does."""
+    """The optimiser by name, of gradients that are clipped first; sgd decays weights as PyTorch does, through them."""
+    mask = None if config.decay_vectors else decayed
     optimizers = {
-        "adamw": lambda: optax.adamw(learning_rate, weight_decay=config.weight_decay),
+        "adamw": lambda: optax.adamw(learning_rate, weight_decay=config.weight_decay, mask=mask),
         "sgd": lambda: optax.chain(
-            optax.add_decayed_weights(config.weight_decay), optax.sgd(learning_rate, config.momentum or None)
+            optax.add_decayed_weights(config.weight_decay, mask), optax.sgd(learning_rate, config.momentum or None)
         ),
     }
     config_lib.known("optimizer", config.name, list(optimizers))
-    return optimizers[config.name]()
+    optimizer = optimizers[config.name]()
+    return optax.chain(optax.clip_by_global_norm(config.clip_norm), optimizer) if config.clip_norm else optimizer
+
+
+def decayed(params: Any) -> Any:
+    """Whether each parameter is a weight: of rank 2 or more, and no bias, of which Flax' attention has such, too."""
+
+    def is_weight(path: Any, leaf: Any) -> bool:
+        return leaf.ndim > 1 and getattr(path[-1], "key", "") != "bias"
+
+    return jax.tree.map_with_path(is_weight, params)
 
 
 def check(config: config_lib.Optimizer, num_epochs: int) -> None:
@@ -44,6 +57,12 @@ def check(config: config_lib.Optimizer, num_epochs: int) -> None:
         raise UsageError(f"learning_rate must be > 0, weight_decay >= 0, and both finite, got {config}")
     if not 0 <= config.momentum < 1:
         raise UsageError(f"optimizer.momentum must lie in [0, 1), got {config.momentum}")
+    if not 0 <= config.clip_norm < math.inf:
+        raise UsageError(f"optimizer.clip_norm must be finite and at least 0, got {config.clip_norm}")
+    if config.accumulate < 1:
+        raise UsageError(f"optimizer.accumulate must be at least 1, got {config.accumulate}")
+    if not 0 <= config.ema < 1:
+        raise UsageError(f"optimizer.ema must lie in [0, 1), got {config.ema}: such as 0.999, or 0 for none")
     if not 0 <= config.warmup_epochs < math.inf:
         raise UsageError(f"optimizer.warmup_epochs must be finite and at least 0, got {config.warmup_epochs}")
     if bool(config.milestones) != (config.schedule == "steps"):

@@ -19,6 +19,7 @@ from train import checkpoints, classifier, data, models, parallel, run_folder
 from train import config as config_lib
 from train.config import Config
 from train.data import Dataset, Means
+from train.errors import UsageError
 from train.measures import Halves
 from train.models.classifier import MAPS, lacking
 from train.steps import Samples, TrainState
@@ -122,12 +123,20 @@ class Predictor:
 
 
 def load(
-    folder: pathlib.Path, *, data_dir: str | None = None, manual_dir: str | None = None, **options: Any
+    folder: pathlib.Path,
+    *,
+    best: bool = False,
+    ema: bool = False,
+    data_dir: str | None = None,
+    manual_dir: str | None = None,
+    **options: Any,
 ) -> tuple[Config, Dataset, Predictor]:
     """Restores the newest checkpoint of a run, on the devices there are.
 
     Args:
       folder: the run folder.
+      best: whether to take the best checkpoint in place of the newest.
+      ema: whether to take averaged parameters in place of the last ones.
       data_dir: where tfds' data lie, if not where the run found them.
       manual_dir: of original files, likewise.
       **options: of the Predictor.
@@ -136,38 +145,53 @@ def load(
       The run's configuration, its data and its model.
 
     Raises:
-      UsageError: if there is no run or no checkpoint, or its data are missing.
+      UsageError: if there is no run or no checkpoint, none such, or its data are missing.
     """
     config = config_lib.read(folder / "config.json", Config)
+    _check(config, folder, best=best, ema=ema)
     config.data.data_dir = config.data.data_dir if data_dir is None else data_dir
     config.data.manual_dir = config.data.manual_dir if manual_dir is None else manual_dir
     dataset = data.load(config.data, seed=config.seed)
     if run_folder.data_changed(folder, dataset.digest):
         print(f"{config.data.name} has changed since {folder} was trained: numbers are of what it is now", flush=True)
-    return config, dataset, restored(folder, config, dataset, **options)
+    return config, dataset, restored(folder, config, dataset, best=best, ema=ema, **options)
 
 
-def restored(folder: pathlib.Path, config: Config, dataset: Dataset, **options: Any) -> Predictor:
-    """The model that the newest checkpoint in a run folder holds.
+def restored(
+    folder: pathlib.Path, config: Config, dataset: Dataset, *, best: bool = False, ema: bool = False, **options: Any
+) -> Predictor:
+    """The model that a checkpoint in a run folder holds.
 
     Args:
       folder: the run folder.
       config: of the run.
       dataset: of the run; its samples are not looked at.
+      best: whether it is the best checkpoint, rather than the newest.
+      ema: whether its parameters are the averaged ones.
       **options: of the Predictor.
 
     Raises:
-      UsageError: if there is no checkpoint.
+      UsageError: if there is no such checkpoint.
     """
+    _check(config, folder, best=best, ema=ema)
     shapes = jax.eval_shape(functools.partial(classifier.init, config, dataset), jax.random.key(0))
     like = parallel.place(jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes))
-    saved = checkpoints.Checkpoints(folder / "checkpoints")
+    saved = checkpoints.Checkpoints(folder / "checkpoints", keep_best=config.keep_best if best else "")
     shape, num_classes = dataset.splits["train"].shape, dataset.num_classes
     means = saved.means(Means(np.zeros(shape, np.float32), np.zeros(num_classes, np.float32)))
     state = saved.restore(like)
+    state = state.averaged() if ema else state
     exact = dataclasses.replace(config.model, dtype="float32")  # whatever was trained in: attacks need its gradients
     model = models.build(dataclasses.replace(config, model=exact), shape, num_classes)
     return Predictor(model, state, dataset.mean, dataset.std, means, **options)
+
+
+def _check(config: Config, folder: pathlib.Path, *, best: bool, ema: bool) -> None:
+    """Raises a UsageError where the run has not kept what is asked for."""
+    if best and not config.keep_best:
+        raise UsageError(f"{folder} keeps no best checkpoint: train with --config.keep_best=accuracy")
+    if ema and not config.optimizer.ema:
+        raise UsageError(f"{folder} has no averaged parameters: train with --config.optimizer.ema=0.999")
 
 
 @functools.cache  # runs of one configuration share their programs

@@ -15,6 +15,7 @@ import numpy as np
 import tqdm
 
 from train import figures, run_folder
+from train.best import AVERAGED
 from train.run_folder import Row
 
 
@@ -102,18 +103,29 @@ class Report:
         if measured:
             measured[0] = f"{watched} {measured[0]}"
             self._bar.set_description(measured[0], refresh=False)
+        measured += [
+            f"EMA {column.key} {row[f'{watched}_{AVERAGED}{column.key}']:{column.form}}"
+            for column in self._display.columns[:2]
+            if f"{watched}_{AVERAGED}{column.key}" in row
+        ]
         if self._bar.disable:
-            loss, speed = f"loss {row['train_loss']:.4f}", f"{row['images_per_second']:,.0f} images/s"
+            loss = f"loss {row['train_loss']:.4f}"
+            speed = [f"{row['images_per_second']:,.0f} images/s"] if "images_per_second" in row else []
             skipped = [f"{row['skipped_steps']} steps skipped, not finite"] if row["skipped_steps"] else []
-            self._say(f"epoch {row['epoch']:3d}", loss, *training, *measured, speed, *skipped)
+            self._say(f"epoch {row['epoch']:3d}", loss, *training, *measured, *speed, *skipped)
 
     def _say(self, *parts: str) -> None:
         """Prints a line where there is no bar: a log is never silent for long."""
         print(*parts, sep="  ", flush=True)
         self._spoke = time.monotonic()
 
-    def close(self, *, watched: str) -> None:
-        """Draws the curves and prints the closing table."""
+    def close(self, *, watched: str, best: tuple[str, int]) -> None:
+        """Draws the curves and prints the closing table.
+
+        Args:
+          watched: the split that was measured while it trained.
+          best: the measure by which a checkpoint was kept as the best, and its step; empty and 0 where none was.
+        """
         self._bar.close()
         if not self._leads:
             return
@@ -121,14 +133,31 @@ class Report:
         figures.draw_curves(self.rows, self._display.panels, watched, self._title, self._folder / "curves.png")
         last, splits = self.rows[-1], dict.fromkeys((watched, "test"))
         lines = [
-            (f"{split} {column.title}", f"{last[f'{split}_{column.key}']:{column.form}}")
+            (f"{split} {title}{column.title}", f"{last[f'{split}_{prefix}{column.key}']:{column.form}}")
             for split in splits
+            for prefix, title in (("", ""), (AVERAGED, "EMA "))
             for column in self._display.columns
+            if f"{split}_{prefix}{column.key}" in last
         ]
+        lines += self._best(*best)
         if skipped := sum(row["skipped_steps"] for row in self.rows):
             lines.append(("steps skipped", f"{skipped}, whose loss or gradient was not finite"))
-        speed = statistics.median(row["images_per_second"] for row in self.rows)
-        print(table([*lines, ("images/s", f"{speed:,.0f}"), ("run folder", str(self._folder))]))
+        if speeds := [row["images_per_second"] for row in self.rows if "images_per_second" in row]:
+            lines.append(("images/s", f"{statistics.median(speeds):,.0f}"))
+        print(table([*lines, ("run folder", str(self._folder))]))
+
+    def _best(self, measure: str, step: int) -> list[tuple[str, str]]:
+        """The line of the best checkpoint, where one is kept."""
+        key = f"validation_{measure}"
+        forms = {column.key: column.form for column in self._display.columns}
+        return [
+            (
+                f"best by {measure}",
+                f"{row[key]:{forms[measure.removeprefix(AVERAGED)]}} in epoch {row['epoch']}, step {step}",
+            )
+            for row in self.rows
+            if measure and row["step"] == step and key in row
+        ]
 
 
 class Epoch:
@@ -137,10 +166,11 @@ class Epoch:
     Args:
       report: what hears of each step.
       metrics: of the steps before, where a run goes on in the middle of an epoch.
+      compiled: whether the step has been taken before, so that the first one need not be compiled.
     """
 
-    def __init__(self, report: Report, metrics: list[dict[str, float]]):
-        self._report, self._metrics = report, metrics
+    def __init__(self, report: Report, metrics: list[dict[str, float]], *, compiled: bool):
+        self._report, self._metrics, self._compiled = report, metrics, compiled
         self._unread: tuple[int, Mapping[str, Any]] | None = None
         self._read_at = [time.perf_counter()]
 
@@ -163,7 +193,10 @@ class Epoch:
         return sum(1 for _ in itertools.takewhile(lambda row: row["skipped"], reversed(self._metrics)))
 
     def row(self, batch_size: int) -> Row:
-        """Means over the steps that were not skipped, NaN where all were, their number and the speed."""
+        """Means over the steps that were not skipped, NaN where all were, their number and the speed.
+
+        The speed is without the first step where that was compiled, and left out where there was no other.
+        """
         metrics = self.read()
         taken = [row for row in metrics if not row["skipped"]]
         means = {
@@ -171,9 +204,10 @@ class Epoch:
             for name in metrics[0]
             if name != "skipped"
         }
-        times = self._read_at[1:] if len(self._read_at) > 2 else self._read_at  # the first step may have been compiled
-        speed = (len(times) - 1) * batch_size / (times[-1] - times[0])
-        return {**means, "skipped_steps": len(metrics) - len(taken), "images_per_second": speed}
+        times = self._read_at if self._compiled else self._read_at[1:]
+        timed = len(times) - 1
+        speed = {"images_per_second": timed * batch_size / (times[-1] - times[0])} if timed > 0 else {}
+        return {**means, "skipped_steps": len(metrics) - len(taken), **speed}
 
 
 def table(rows: Iterable[Sequence[str]]) -> str:

@@ -40,9 +40,7 @@ def claim(folder: pathlib.Path, config: Any, *, digest: str = "", allow_change: 
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        begun = {LOCK, ENVIRONMENT, *(path.name for path in folder.glob("*.partial"))}
-        if not (folder / CONFIG).exists() and {path.name for path in folder.iterdir()} - begun:
-            raise UsageError(f"{folder} holds something else than a run: name another folder by --workdir")
+        _check_own(folder)
         with contextlib.ExitStack() as unless_claimed:
             lock = unless_claimed.enter_context(_lock(folder))
             if (folder / CONFIG).exists():
@@ -56,6 +54,23 @@ def claim(folder: pathlib.Path, config: Any, *, digest: str = "", allow_change: 
     except OSError as error:
         raise UnwritableError(f"cannot write the run folder {folder}: {error.strerror}") from None
     return lock
+
+
+def check(folder: pathlib.Path, config: Any, *, allow_change: bool = False) -> None:
+    """Raises a UsageError where claim would; writes nothing."""
+    if (folder / CONFIG).exists():
+        _check_same(folder, config, allow_change)
+    elif folder.is_dir():
+        _check_own(folder)
+    elif folder.exists():
+        raise UsageError(f"{folder} is no folder: name one by --workdir")
+
+
+def _check_own(folder: pathlib.Path) -> None:
+    """Raises a UsageError where a folder has files, and not from a run, or one that was killed at its start."""
+    begun = {LOCK, ENVIRONMENT, *(path.name for path in folder.glob("*.partial"))}
+    if not (folder / CONFIG).exists() and {path.name for path in folder.iterdir()} - begun:
+        raise UsageError(f"{folder} holds something else than a run: name another folder by --workdir")
 
 
 def _lock(folder: pathlib.Path) -> IO[str]:

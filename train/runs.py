@@ -58,15 +58,17 @@ class Run:
         return exponentials / exponentials.sum(axis=1, keepdims=True)
 
 
-def load(folder: str | pathlib.Path, *, batch_size: int = 500) -> Run:
+def load(folder: str | pathlib.Path, *, best: bool = False, ema: bool = False, batch_size: int = 500) -> Run:
     """The newest checkpoint of a run folder of train.main.
 
     Args:
       folder: it.
+      best: take the best checkpoint in its place, which a run with keep_best keeps.
+      ema: take the averaged parameters, which a run with optimizer.ema keeps.
       batch_size: samples at a time, over all devices, at most.
 
     Raises:
-      UsageError: if there is no run or no checkpoint; of a run older than data.json, if its data are missing.
+      UsageError: if there is no run or no such checkpoint; of a run older than data.json, if its data are missing.
     """
     if batch_size < 1:
         raise UsageError(f"batch_size must be at least 1, got {batch_size}")
@@ -74,4 +76,4 @@ def load(folder: str | pathlib.Path, *, batch_size: int = 500) -> Run:
     config = config_lib.read(folder / "config.json", Config)
     dataset = description.read(folder, batch_size=config.data.batch_size)
     dataset = dataset or data.load(config.data, seed=config.seed)
-    return Run(config, dataset, predictor.restored(folder, config, dataset, batch_size=batch_size))
+    return Run(config, dataset, predictor.restored(folder, config, dataset, best=best, ema=ema, batch_size=batch_size))

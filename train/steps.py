@@ -11,6 +11,7 @@ import optax
 
 from jaxmix import MixFn, layout
 from jaxmix.evaluation import calibration
+from train import accumulation, averages
 from train.augmentation import Augment
 from train.mixing import StepObjective
 from train.splits import Batch
@@ -19,12 +20,20 @@ DROPOUT = 2**30  # folded into a device's key of a step: far from what objective
 
 
 class TrainState(NamedTuple):
-    """Everything that a run changes; randomness is a function of step."""
+    """Everything that a run changes; randomness is a function of step.
+
+    ema is a train.averages.Average where the run keeps one, else empty, as it is in older checkpoints.
+    """
 
     step: Array
     params: Any
     batch_stats: Any
     opt_state: Any
+    ema: Any = ()
+
+    def averaged(self) -> "TrainState":
+        """The same with averaged parameters and batch statistics in place of the last ones."""
+        return self._replace(params=self.ema.params, batch_stats=self.ema.batch_stats)
 
 
 def pixels(inputs: Array) -> Array:
@@ -64,12 +73,18 @@ class Sums(NamedTuple):
 
 
 def init(
-    model: nn.Module, optimizer: optax.GradientTransformation, rng: Array, *sample: Array, **options: Any
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    rng: Array,
+    *sample: Array,
+    ema: float = 0.0,
+    **options: Any,
 ) -> TrainState:
-    """The state before the first step, of a model that is called with such a sample and options."""
+    """The state before the first step, of a model that is called with such a sample and options; ema=0: no average."""
     variables = model.init(rng, *sample, **options)
-    params = variables["params"]
-    return TrainState(jnp.zeros((), jnp.int32), params, variables.get("batch_stats", {}), optimizer.init(params))
+    params, batch_stats = variables["params"], variables.get("batch_stats", {})
+    average = averages.init(params, batch_stats) if ema else ()
+    return TrainState(jnp.zeros((), jnp.int32), params, batch_stats, optimizer.init(params), average)
 
 
 def train_step(
@@ -85,8 +100,13 @@ def train_step(
     num_classes: int,
     axis_name: str,
     label_smoothing: float = 0.0,
+    accumulate: int = 1,
+    ema: float = 0.0,
 ) -> tuple[TrainState, dict[str, Array]]:
     """Takes one step on this device's share of the batch, and averages over devices.
+
+    A step is one update of the parameters, however many parts its batch is computed in. Each part is mixed and
+    normalised by itself; batch statistics are handed from part to part.
 
     Where the loss or its gradient is not finite, nothing of the state changes but its step.
 
@@ -102,28 +122,34 @@ def train_step(
       num_classes: length of the one-hot labels.
       axis_name: the devices' axis.
       label_smoothing: the share of each label that goes to all classes alike.
+      accumulate: parts of the n samples, whose gradients are averaged.
+      ema: decay of the average that the state holds; 0 where it holds none.
 
     Returns:
       The new state, and metrics averaged over devices; "skipped" is 1 for a step that changed nothing, else 0.
     """
     mix_rng, augment_rng = step_keys(rng, state.step, jax.lax.axis_index(axis_name))
-    inputs, labels = inputs_of(samples, batch, augment_rng, augment=augment, num_classes=num_classes)
-    labels = optax.smooth_labels(labels, label_smoothing)
 
-    rngs = {"dropout": jax.random.fold_in(mix_rng, DROPOUT)}
+    def gradient_of(batch_stats, part, rng):
+        inputs, labels = inputs_of(samples, part, augment_rng, augment=augment, num_classes=num_classes)
+        labels = optax.smooth_labels(labels, label_smoothing)
+        rngs = {"dropout": jax.random.fold_in(rng, DROPOUT)}
 
-    def loss(params):
-        bound = nn.apply(objective, model, mutable=("batch_stats", "intermediates"))  # the latter for its attention
-        variables = {"params": params, "batch_stats": state.batch_stats}
-        (value, metrics), updates = bound(variables, inputs, labels, mix_rng, state.step, rngs=rngs)
-        return value, (metrics, updates.get("batch_stats", {}))
+        def loss(params):
+            bound = nn.apply(objective, model, mutable=("batch_stats", "intermediates"))  # the latter for its attention
+            variables = {"params": params, "batch_stats": batch_stats}
+            (value, metrics), updates = bound(variables, inputs, labels, rng, state.step, rngs=rngs)
+            return value, (metrics, updates.get("batch_stats", {}))
 
-    (value, (metrics, batch_stats)), gradient = jax.value_and_grad(loss, has_aux=True)(state.params)
-    value, gradient, metrics, batch_stats = jax.lax.pmean((value, gradient, metrics, batch_stats), axis_name)
+        (value, (metrics, after)), gradient = jax.value_and_grad(loss, has_aux=True)(state.params)
+        return (value, gradient, metrics), after
+
+    computed = accumulation.mean(gradient_of, state.batch_stats, batch, mix_rng, count=accumulate)
+    (value, gradient, metrics), batch_stats = jax.lax.pmean(computed, axis_name)
     updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
-    new = state._replace(
-        params=optax.apply_updates(state.params, updates), batch_stats=batch_stats, opt_state=opt_state
-    )
+    params = optax.apply_updates(state.params, updates)
+    average = averages.update(state.ema, params, batch_stats, decay=ema) if ema else ()
+    new = TrainState(state.step, params, batch_stats, opt_state, average)
     finite = jnp.isfinite(value + optax.tree.norm(gradient))
     kept = jax.tree.map(lambda after, before: jnp.where(finite, after, before), new, state)
     return kept._replace(step=state.step + 1), metrics | {"skipped": 1.0 - finite}
@@ -151,9 +177,12 @@ def first_inputs(
     mix: MixFn,
     num_classes: int,
     label_smoothing: float = 0.0,
+    accumulate: int = 1,
 ) -> tuple[Array, Array]:
-    """What the network sees of device 0's part of the first batch, before normalisation: inputs and labels."""
+    """What the network sees of device 0's (first) part of the first batch, before normalisation: inputs and labels."""
     mix_rng, augment_rng = step_keys(rng, 0, 0)
+    if accumulate > 1:
+        batch, mix_rng = jax.tree.map(lambda leaf: leaf[0], accumulation.split(batch, mix_rng, accumulate))
     inputs, labels = inputs_of(samples, batch, augment_rng, augment=augment, num_classes=num_classes)
     labels = optax.smooth_labels(labels, label_smoothing)
     inputs, labels = mix(inputs, labels, jax.random.split(mix_rng, 3)[0])

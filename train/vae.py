@@ -24,12 +24,16 @@ def main(argv: Sequence[str]) -> None:
     arguments = cli.parse(
         argv, __doc__ or "", kind=VaeConfig, function="get_vae", default=cli.CONFIGS / "vae_digits.py"
     )
-    from train import autoencoder, parallel, vae_report  # after --help and usage errors, which need no JAX
+    from train import autoencoder, dry_run, parallel, vae_report  # after --help and usage errors, which need no JAX
 
     config = arguments.config
     parallel.join(arguments.distributed, arguments.coordinator, arguments.num_processes, arguments.process_id)
+    change: dict[str, bool] = {"allow_config_change": arguments.allow_config_change}
+    if arguments.dry_run:
+        dry_run.show(config, arguments.workdir, autoencoder.build, **change)
+        return
     workdir = arguments.workdir or parallel.new_folder(f"{config.data.title}-vae")
-    autoencoder.train_and_evaluate(config, workdir, allow_config_change=arguments.allow_config_change)
+    autoencoder.train_and_evaluate(config, workdir, **change, profile_steps=arguments.profile_steps)
     vae_report.write(workdir)
 
 

@@ -3,6 +3,7 @@
 import pathlib
 import re
 
+import jax
 import jaxtyping
 import pytest
 
@@ -91,6 +92,21 @@ from train import cli, config, main, run_folder
         ("optimizer.momentum=1", r"momentum must lie in \[0, 1\)"),
         ("optimizer.learning_rate=-1", "learning_rate must be > 0"),
         ("optimizer.learning_rate=inf", "both finite"),
+        ("optimizer.clip_norm=-1", "optimizer.clip_norm must be finite and at least 0, got -1.0"),
+        ("optimizer.ema=1", r"optimizer.ema must lie in \[0, 1\), got 1.0: such as 0.999"),
+        ("optimizer.accumulate=0", "optimizer.accumulate must be at least 1, got 0"),
+        (
+            "optimizer.accumulate=3",
+            "=128 does not fit 4 devices and 1437 training samples, in optimizer.accumulate=3 parts each: "
+            "take a multiple of 12 from 12 to 1428$",
+        ),
+        ("optimizer.accumulate=2 mix.policy=kmixup(k=16)", "of inputs .16, 8, 8, 1. on each device: k=16"),
+        ("optimizer.accumulate=2 mix.policy=erm data.batch_size=20", "parts each: take a multiple of 8 from 8 to 1432"),
+        ("keep_best=accuracy", "hold samples out by --config.data.num_validation, since the test split chooses"),
+        ("keep_best=acuracy", "unknown measure --config.keep_best=acuracy: did you mean --config.keep_best=accuracy?"),
+        ("keep_best=ema_nll data.num_validation=100", "of averaged parameters: take --config.optimizer.ema=0.999, too"),
+        ("--profile_steps=20:10", "=20:10: give two numbers, such as 10:20 for the ten steps after the tenth"),
+        ("--profile_steps=3:441", "--profile_steps=3:441: the run has 440 steps$"),
         ("seed=-1", "seed must be from 0 to 4294967295, got -1"),
         ("seed=4294967296", "seed must be from 0 to 4294967295"),
         ("num_epochs=0", "num_epochs must be at least 1, got 0"),
@@ -109,7 +125,7 @@ def test_mistakes_end_with_code_2_and_one_line(arguments, message, capsys, monke
     if "workdir" in arguments:
         monkeypatch.undo()
         monkeypatch.chdir(ROOT)
-    fields = re.compile(r"^(data|model|mix|optimizer|seed|num_epochs|checkpoint_steps|eval_epochs)\b.*=")
+    fields = re.compile(r"^(data|model|mix|optimizer|seed|num_epochs|checkpoint_steps|eval_epochs|keep_best)\b.*=")
     words = [f"--config.{word}" if fields.match(word) else word for word in arguments.split()]
     assert main.main(words) == 2
     captured = capsys.readouterr()
@@ -149,13 +165,41 @@ def test_help_names_every_field_with_its_default(capsys):
         assert flag in printed
 
 
+def test_a_dry_run_checks_all_prints_what_would_be_done_and_leaves_nothing(tmp_path, capsys, caplog):
+    folder = tmp_path / "run"
+    flags = ["--config.model.width=4", "--config.mix.policy=mixup(alpha=0.3)", "--config.num_epochs=2", "--dry_run"]
+    with jax.log_compiles():
+        assert main.main([*flags, f"--workdir={folder}"]) == 0
+    assert not {"init", "train_step", "eval_step", "_normal"} & set(re.findall(r"Compiling jit\((\w+)\)", caplog.text))
+    printed = capsys.readouterr().out
+    assert not folder.exists()
+    for line in (
+        r"--config.mix.policy +mixup\(alpha=0\.3\)",
+        r"backbone/Conv_1 +Conv +float32\[1,8,8,4\] +float32\[1,4,4,8\] .*bias: float32\[8\]",
+        r"parameters +4,082",
+        r"samples +train 1,437, test 360",
+        r"an epoch +11 steps of 128, 29 samples left out",
+        r"epochs +2, 22 steps",
+        rf"to come +22 steps, from step 0 on, in {folder}",
+    ):
+        assert re.search(f"^{line}$", printed, re.MULTILINE), line
+    assert max(map(len, printed.splitlines())) <= 120
+    assert main.main([*flags, "--workdir=tests"]) == 2
+    assert "tests holds something else than a run" in capsys.readouterr().err
+    run_folder.claim(folder, config.Config()).close()
+    assert main.main([*flags, f"--workdir={folder}"]) == 2
+    assert "mix.policy=kmixup(k=8, alpha=1.0) there and mixup(alpha=0.3) here" in capsys.readouterr().err
+
+
 def test_flags_override_the_config_file():
-    parsed, workdir, *cluster = cli.parse(
-        ["--config.mix.policy=cutmix( alpha=.4)", "--config.model.final_norm=false", "--workdir=x"], ""
-    )
+    flags = ["--config.mix.policy=cutmix( alpha=.4)", "--config.model.final_norm=false", "--workdir=x"]
+    parsed, workdir, *cluster, dry_run, profiled = cli.parse(flags, "")
     assert parsed == config.Config(mix=config.Mix("cutmix( alpha=.4)"), model=config.Model(final_norm=False))
     assert workdir == pathlib.Path("x")
     assert cluster == [False, False, None, None, None]
+    assert not dry_run
+    assert not profiled
+    assert cli.parse(["--profile_steps=10:20"], "").profile_steps == range(10, 20)
 
 
 def test_every_config_says_how_it_is_run_and_what_came_out():

@@ -117,12 +117,12 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def setup(dataset, objective, rng=0, augment="", optimizer=None, **model):
+def setup(dataset, objective, rng=0, augment="", optimizer=None, accumulate=1, ema=0.0, **model):
     """A step's parts: a small model, its state, the training split."""
     split = dataset.splits["train"]
     built = models.build(config.Config(model=config.Model(**({"width": 4} | model))), split.shape, dataset.num_classes)
     optimizer = optimizer or optax.adam(1e-2)
-    state = steps.init(built, optimizer, jax.random.key(rng), jnp.zeros((1, *split.shape)))
+    state = steps.init(built, optimizer, jax.random.key(rng), jnp.zeros((1, *split.shape)), ema=ema)
     samples = steps.Samples(*split.resident, dataset.mean, dataset.std)
     step = functools.partial(
         steps.train_step,
@@ -132,5 +132,7 @@ def setup(dataset, objective, rng=0, augment="", optimizer=None, **model):
         optimizer=optimizer,
         num_classes=dataset.num_classes,
         axis_name=parallel.AXIS,
+        accumulate=accumulate,
+        ema=ema,
     )
     return built, state, samples, step

@@ -1,5 +1,6 @@
 """The evaluation program: its numbers, what they do not depend on, and its mistakes."""
 
+import dataclasses
 import json
 import re
 
@@ -32,12 +33,18 @@ from train.evaluate import Options
 pytestmark = pytest.mark.slow
 
 
+def averaged_config():
+    config = small_config(policy="mixup(alpha=0.4)")
+    config.optimizer.ema = 0.9
+    return config
+
+
 @pytest.fixture(scope="module")
 def run_folder(common, tmp_path_factory, programs):
     """A small network that has learnt a little."""
 
     def make(folder):
-        classifier.train_and_evaluate(small_config(policy="mixup(alpha=0.4)"), folder)
+        classifier.train_and_evaluate(averaged_config(), folder)
 
     return once(common, "evaluated", make, tmp_path_factory.mktemp("evaluated") / "run")
 
@@ -62,9 +69,12 @@ def probabilities_of(run_folder, images):
 
 def test_clean_numbers_are_those_of_training_and_of_scikit_learn(run_folder):
     values = evaluate.evaluate(run_folder, Options(only=("calibration",)))["calibration"].values
+    averaged = evaluate.evaluate(run_folder, Options(only=("calibration",), ema=True))["calibration"].values
     last = json.loads((run_folder / "metrics.jsonl").read_text().splitlines()[-1])
     for key in ("accuracy", "nll", "ece"):
         assert values[key] == pytest.approx(last[f"test_{key}"], abs=1e-5)
+        assert averaged[key] == pytest.approx(last[f"test_ema_{key}"], abs=1e-5)
+    assert abs(averaged["nll"] - values["nll"]) > 1e-3
     test = data.load(config_lib.Data()).splits["test"]
     probabilities, _ = probabilities_of(run_folder, test.inputs)
     probabilities /= probabilities.sum(1, keepdims=True)
@@ -384,4 +394,15 @@ def test_a_run_of_another_version_or_without_checkpoints_is_refused(run_folder, 
     (tmp_path / "config.json").write_text(json.dumps(written | {"colour": 1}))
     with pytest.raises(UsageError, match="not of this version of the program: unknown colour"):
         predictor.load(tmp_path)
-    assert config_lib.read(run_folder / "config.json", config_lib.Config) == small_config(policy="mixup(alpha=0.4)")
+    assert config_lib.read(run_folder / "config.json", config_lib.Config) == averaged_config()
+    with pytest.raises(UsageError, match=r"keeps no best checkpoint: train with --config\.keep_best=accuracy"):
+        predictor.load(run_folder, best=True)
+    (tmp_path / "config.json").write_text(json.dumps(dataclasses.asdict(config_lib.Config())))
+    with pytest.raises(UsageError, match=r"has no averaged parameters: train with --config\.optimizer\.ema=0\.999"):
+        predictor.load(tmp_path, ema=True)
+
+
+def test_reports_of_different_parameters_lie_in_different_folders():
+    _, out, options = evaluate.parse(["--run=x", "--best", "--ema", "--rescale=both"])
+    assert (str(out), options.best, options.ema) == ("x/evaluation_best_ema_rescaled_both", True, True)
+    assert str(evaluate.parse(["--run=x"])[1]) == "x/evaluation"

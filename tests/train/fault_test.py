@@ -1,6 +1,7 @@
 """What may go wrong while a run is trained, and that nothing is lost: signals, kills, disks, broken files, NaN."""
 
 import dataclasses
+import json
 import os
 import random
 import shutil
@@ -15,7 +16,19 @@ import numpy as np
 import pytest
 
 from tests.train.conftest import ROOT, final_state, free_port, once, rows, run, setup, small_config, start
-from train import checkpoints, classifier, config, data, main, manifest, mixing, parallel, run_folder, splits
+from train import (
+    checkpoints,
+    classifier,
+    config,
+    data,
+    main,
+    manifest,
+    mixing,
+    parallel,
+    predictor,
+    run_folder,
+    splits,
+)
 from train.errors import DivergedError, UsageError
 
 pytestmark = pytest.mark.slow
@@ -31,7 +44,11 @@ LONG = (
     "--config.optimizer.learning_rate=0.1",
     "--config.checkpoint_steps=6",
     "--config.data.num_validation=100",
-)  # 70 steps with batch statistics, a schedule and augmentation
+    "--config.optimizer.ema=0.9",
+    "--config.optimizer.accumulate=2",
+    "--config.optimizer.clip_norm=1",
+    "--config.keep_best=accuracy",
+)  # 70 steps with batch statistics, a schedule, augmentation, an average of the parameters, parts of batches
 
 
 @pytest.fixture(scope="module")
@@ -92,8 +109,17 @@ def test_a_run_that_is_killed_and_stopped_ends_bit_for_bit(unbroken, tmp_path, p
     result = run(*flags, devices=2, cache=programs)
     assert result.returncode == 0, result.stderr
     assert not any(folder.glob("checkpoints/[!0-9]*"))
-    jax.tree.map(np.testing.assert_array_equal, final_state(folder, 70), final_state(unbroken, 70))
+    measured = [(row["validation_accuracy"], -row["step"]) for row in rows(unbroken)]
+    best = -max(measured)[1]
+    assert best in steps(unbroken)
+    assert f"best by accuracy         {max(measured)[0]:.2%} in epoch {best // 10}, step {best}\n" in result.stdout
+    for step in (best, 70):
+        jax.tree.map(np.testing.assert_array_equal, final_state(folder, step), final_state(unbroken, step))
     assert rows(folder) == rows(unbroken)
+    _, _, asked = predictor.load(folder, best=True, ema=True)
+    kept = final_state(unbroken, best)["ema"]
+    jax.tree.map(np.testing.assert_array_equal, asked._placed[0]["params"], kept["params"])
+    jax.tree.map(np.testing.assert_array_equal, asked._placed[0]["batch_stats"], kept["batch_stats"])
 
 
 def test_a_second_signal_ends_at_once():
@@ -197,10 +223,10 @@ def stopped(common, tmp_path_factory, programs):
     """A run in which the checkpoints of steps 10 and 15 of 22 are the last, and how it would have ended."""
     save = checkpoints.Checkpoints.save
 
-    def stop(self, state, metrics, means):
+    def stop(self, state, *rest):
         if int(state.step) == 20:
             raise KeyboardInterrupt
-        save(self, state, metrics, means)
+        save(self, state, *rest)
 
     def make(folder):
         with pytest.MonkeyPatch.context() as patch:
@@ -280,8 +306,16 @@ def test_a_broken_checkpoint_is_set_aside_and_the_one_before_taken(fault, faulty
     assert (faulty / "checkpoints" / f"broken-{name}").is_dir()
 
 
+NEW = ("decay_vectors", "clip_norm", "accumulate", "ema", "keep_best", "measured")
+
+
 def test_a_run_whose_last_checkpoint_is_broken_ends_bit_for_bit(faulty, stopped, capsys):
+    """And is of an older version, whose configuration, states and manifests had fewer fields."""
     flip_a_bit(faulty / "checkpoints" / "15")
+    assert set(final_state(faulty, 10)) == {"step", "params", "batch_stats", "opt_state"}
+    for path in (faulty / "config.json", faulty / "checkpoints" / "10" / manifest.NAME):
+        older = json.loads(path.read_text(), object_pairs_hook=lambda pairs: {k: v for k, v in pairs if k not in NEW})
+        path.write_text(json.dumps(older))
     assert main.main([*SHORT, f"--workdir={faulty}"]) == 0
     output = capsys.readouterr().out
     assert output.count("passing over") == 1
@@ -436,7 +470,8 @@ def test_a_run_that_diverges_ends_with_a_code_of_its_own(tmp_path, capsys):
 
 def test_a_skipped_step_leaves_the_whole_state_as_it_was_on_all_devices(digits):
     """One of four devices sees NaN; batch statistics, moments and parameters stay, the step goes on."""
-    _, state, samples, step = setup(digits, mixing.build(config.Mix("erm"), num_steps=1))
+    objective = mixing.build(config.Mix("erm"), num_steps=1)
+    _, state, samples, step = setup(digits, objective, ema=0.9, accumulate=2)
     inputs = np.asarray(samples.inputs / np.float32(255))
     inputs[2, 0, 0, 0] = np.nan  # the second device's; what is read back is the first one's copy
     train_step = parallel.train_step(step)
@@ -449,4 +484,4 @@ def test_a_skipped_step_leaves_the_whole_state_as_it_was_on_all_devices(digits):
         assert int(after.step) == 1
         same = jax.tree.map(np.array_equal, jax.device_get(after)._replace(step=0), before._replace(step=0))
         assert (all if skipped else any)(jax.tree.leaves(same)) or not skipped
-        assert skipped or not all(jax.tree.leaves(same.params))
+        assert skipped or not any((*jax.tree.leaves(same.params), *jax.tree.leaves(same.ema)))

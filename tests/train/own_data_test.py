@@ -104,7 +104,7 @@ def test_the_readme_s_examples_of_own_data_run(tmp_path, monkeypatch, capsys):
     section = readme[readme.index("**Your own data.**") : readme.index("**Where samples are mixed.**")]
     monkeypatch.chdir(tmp_path)
     monkeypatch.delitem(sys.modules, "mine", raising=False)
-    small = [f"--config.{field}" for field in ("model.name=mlp", "model.width=4", "mix.method=mixup", "num_epochs=1")]
+    small = [f"--config.{field}" for field in ("model.name=mlp", "model.width=4", "mix.policy=mixup", "num_epochs=1")]
     for block in re.findall(r"```sh\n(.*?)```", section, re.DOTALL):
         assert block.count("\n") <= 15
         making, *runs = block.split("python -m train.main ")

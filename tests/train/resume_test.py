@@ -20,10 +20,10 @@ def test_a_run_stopped_between_a_row_and_its_checkpoint_has_each_row_once(tmp_pa
     classifier.train_and_evaluate(chosen, tmp_path / "whole")
     save = checkpoints.Checkpoints.save
 
-    def stop_at_the_end(self, state, metrics, means):
+    def stop_at_the_end(self, state, *rest):
         if int(state.step) == 22:
             raise KeyboardInterrupt
-        save(self, state, metrics, means)
+        save(self, state, *rest)
 
     with monkeypatch.context() as stopping:
         stopping.setattr(checkpoints.Checkpoints, "save", stop_at_the_end)
@@ -80,6 +80,26 @@ def test_a_log_is_not_silent_during_a_long_epoch(tmp_path, monkeypatch, capsys):
         now += 25
         report.step(step, {"loss": np.float32(1 / step)})
     assert capsys.readouterr().out == "step 3 of 100  loss 0.3333\nstep 6 of 100  loss 0.1667\n"
+
+
+@pytest.mark.parametrize(("compiled", "speed"), [(False, 128 / 2), (True, 3 * 128 / 104)])
+def test_speed_is_without_what_the_first_step_takes_to_compile(compiled, speed, monkeypatch):
+    now = 0.0
+    monkeypatch.setattr(time, "perf_counter", lambda: now)
+
+    class Silent:
+        def step(self, step, metrics):
+            nonlocal now
+            now += 100 if step == 1 else 2
+            return metrics
+
+    epoch = reporting.Epoch(Silent(), [], compiled=compiled)
+    for step in (1, 2, 3):
+        epoch.add(step, {"loss": 1.0, "skipped": 0.0})
+    assert epoch.row(128)["images_per_second"] == pytest.approx(speed)
+    one = reporting.Epoch(Silent(), [], compiled=compiled)
+    one.add(1, {"loss": 1.0, "skipped": 0.0})
+    assert ("images_per_second" in one.row(128)) == compiled
 
 
 @pytest.mark.parametrize(
