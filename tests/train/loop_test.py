@@ -103,7 +103,7 @@ def events(folder):
 
 
 @pytest.mark.slow
-def test_tensorboard_events_say_what_metrics_jsonl_says_and_a_profile_has_the_steps_that_were_asked_for(tmp_path):
+def test_tensorboard_events_say_what_metrics_jsonl_says_and_a_profile_has_its_steps(tmp_path):
     chosen = small_config(policy="mixup", space="embeddings")
     classifier.train_and_evaluate(chosen, tmp_path, profile_steps=range(9, 12))
     (path,) = tmp_path.glob("profile/plugins/profile/*/*.trace.json.gz")
@@ -176,7 +176,7 @@ def test_a_run_that_diverges_says_so_even_in_its_last_step(tmp_path):
 def test_all_devices_hold_the_same_state_and_shard_map_gives_it_too(digits):
     objective = mixing.build(config.Mix("cutmix"), num_steps=1)
     sgd = optax.sgd(1e-2)  # Adam makes steps of rounding errors
-    _, state, samples, step = setup(digits, objective, optimizer=sgd, accumulate=2, ema=0.9)
+    _, state, samples, step = setup(digits, objective, optimizer=sgd, ema=0.9)
     rng = jax.random.key(5)
     mapped = parallel.train_step(step)
     devices = jax.local_devices()
