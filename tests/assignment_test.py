@@ -7,7 +7,7 @@ import pytest
 from scipy import optimize
 
 from jaxmix import assignment, pairings
-from train.fields import random_fields
+from train.timing.fields import random_fields
 
 SOLVERS = {"exact": assignment.exact, "sinkhorn": assignment.sinkhorn}
 

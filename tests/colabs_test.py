@@ -16,7 +16,7 @@ import pytest
 import jaxmix
 import jaxmix.evaluation
 import jaxmix.vae
-from train.figures import figure
+from train.running.figures import figure
 
 FOLDER = pathlib.Path(__file__).parents[1] / "colabs"
 NAMES = ("quickstart", "kmixup", "hmix_gmix", "mixup_regularization", "varmixup", "multimix")

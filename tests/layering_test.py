@@ -67,6 +67,22 @@ BASE = {"jax", "jaxtyping", "numpy"}
 EXTRA = {"vae": {"flax"}}
 
 
+# The trainer's floors, from the lowest: a module may import those of its own floor and of lower ones. Without a folder
+# are what all share (below), and the programs (on top).
+FLOORS = (
+    {"config", "errors", "flat_mix", "user_code", "program", "cli"},
+    {"data", "models"},
+    {"learning"},
+    {"running"},
+    {"tasks"},
+    {"measuring"},
+    {"timing"},
+    {"comparing"},
+    {"configs", "runs"},
+    {"main", "vae", "evaluate", "compare", "prepare", "benchmark", "gallery", "coefficients", "readme"},
+)
+
+
 def modules(package):
     for path in sorted((ROOT / package).rglob("*.py")):
         name = ".".join(path.relative_to(ROOT / package).with_suffix("").parts)
@@ -124,3 +140,25 @@ def test_the_library_calls_jit_around_its_while_loops_only_and_sets_no_configura
     for name, tree in modules("jaxmix"):
         assert "update" not in names(tree), name
         assert ("jit" in names(tree)) == (name in {"assignment", "ratios"}), name
+
+
+def floor_of(module):
+    """The floor of train.this or of train.this.that; of what is no module, such as a function of train.data, None."""
+    name = module.split(".")[1]
+    found = [floor for floor, names in enumerate(FLOORS) if name in names]
+    assert found, f"train.{name} has no floor: say in FLOORS what it may import"
+    return found[0]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "train").rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_trainer_s_modules_import_of_their_own_floor_and_of_lower_ones_only(path):
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    if parts == ("train", "__init__"):
+        return
+    tree = ast.parse(path.read_text())
+    imported = {i for i in imports(ast.walk(tree)) if i.startswith("train.")}
+    higher = sorted(i for i in imported if floor_of(i) > floor_of(".".join(parts)))
+    assert not higher
+    programs = {i for i in imported if i.split(".")[1] in FLOORS[-1]}
+    assert not programs, "a program is imported by nothing"
+    assert len(path.read_text().splitlines()) <= 250

@@ -11,7 +11,7 @@ from scipy import optimize, spatial, stats
 import jaxmix
 from jaxmix import assignment, pairings
 from tests.conftest import images, one_hot
-from train.fields import random_fields
+from train.timing.fields import random_fields
 
 KEY = jax.random.key(3)
 TRANSPORTS = [

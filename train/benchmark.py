@@ -27,7 +27,7 @@ from train.errors import UsageError
 from train.program import program
 
 if TYPE_CHECKING:
-    from train.benchmark_report import Table
+    from train.timing.report import Table
 
 TABLES = ("methods", "scratch", "draws", "transport", "hull", "steps", "devices")
 PEERS = "peers"
@@ -35,7 +35,7 @@ PEERS = "peers"
 
 def tables() -> "Mapping[str, Callable[[int], Table]]":
     """What makes each table, of a number of rounds."""
-    from train import mixing_tables, training_tables
+    from train.timing import mixing_tables, training_tables
 
     return {
         "methods": mixing_tables.methods,
@@ -52,7 +52,8 @@ def tables() -> "Mapping[str, Callable[[int], Table]]":
 @program("train.benchmark")
 def main(argv: Sequence[str]) -> None:
     """Runs the program."""
-    from train import cli, peers
+    from train import cli
+    from train.timing import peers
 
     parser = cli.Parser(__doc__ or "")
     add = parser.add_argument
@@ -83,10 +84,11 @@ def main(argv: Sequence[str]) -> None:
     if not names:
         raise UsageError("--only= names no table, and --peers is not asked for: there is nothing to time")
 
-    from train import benchmark_report, run_folder  # after --help and usage errors, which need no JAX
+    from train.running import run_folder
+    from train.timing import report as benchmark_report  # after --help and usage errors, which need no JAX
 
     if flags.topology:
-        from train import tpu_tables
+        from train.timing import tpu_tables
 
         make = tpu_tables.tables(tpu_tables.device(flags.topology))
         names, versions = list(make), {"libtpu": importlib.metadata.version("libtpu")}

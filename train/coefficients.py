@@ -73,7 +73,7 @@ def write(estimates: Mapping[str, np.ndarray], path: pathlib.Path) -> None:
 
 def draw(estimates: Mapping[str, np.ndarray], title: str, path: pathlib.Path) -> None:
     """Curves along the row to the left of the central pixel, and a map of every method."""
-    from train import figures
+    from train.running import figures
 
     size = next(iter(estimates.values())).shape[-1]
     centre = size // 2

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxmix
-from train import figures
+from train.running import figures
 
 NUM_SHOWN = 7
 METHODS: dict[str, jaxmix.MixFn] = {

@@ -21,7 +21,9 @@ def main(argv: Sequence[str]) -> None:
     from train import cli
 
     arguments = cli.parse(argv, __doc__ or "")
-    from train import classifier, dry_run, mixing, parallel  # after --help and usage errors, which need no JAX
+    from train.learning import mixing
+    from train.running import dry_run, parallel
+    from train.tasks import classifier  # after --help and usage errors, which need no JAX
 
     config = arguments.config
     config.mix.policy = mixing.normal_form(config.mix)

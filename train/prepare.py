@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import pathlib
 import sys
 
-from train import config, sources
+from train import config
 from train.errors import UsageError
 from train.program import program
 
@@ -24,6 +24,8 @@ def main(argv: Sequence[str]) -> None:
     if {"-h", "--help"} & set(argv):
         print((__doc__ or "").strip())
         return
+    from train.data import sources  # after --help, which needs no JAX
+
     options = dict(argument.lstrip("-").split("=", 1) for argument in argv if "=" in argument)
     names = [argument for argument in argv if "=" not in argument]
     for option in options:

@@ -22,7 +22,8 @@ RESULTS = ROOT / "train" / "results"
 
 def updated(text: str, results: pathlib.Path = RESULTS) -> str:
     """A text whose tables are those of the results."""
-    from train import benchmark_report, comparison_report
+    from train.comparing import report as comparison_report
+    from train.timing import report as benchmark_report
 
     def table(match: re.Match) -> str:
         path = results / f"{match[1]}.json"

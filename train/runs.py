@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 
 from train import config as config_lib
-from train import data, description, predictor
+from train import data
 from train.config import Config
 from train.errors import UsageError
-from train.sections import outputs
+from train.measuring import predictor
+from train.measuring.sections import outputs
+from train.running import description
 
 
 class Run:

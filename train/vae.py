@@ -24,7 +24,9 @@ def main(argv: Sequence[str]) -> None:
     arguments = cli.parse(
         argv, __doc__ or "", kind=VaeConfig, function="get_vae", default=cli.CONFIGS / "vae_digits.py"
     )
-    from train import autoencoder, dry_run, parallel, vae_report  # after --help and usage errors, which need no JAX
+    from train.measuring import vae_report
+    from train.running import dry_run, parallel
+    from train.tasks import autoencoder  # after --help and usage errors, which need no JAX
 
     config = arguments.config
     parallel.join(arguments.distributed, arguments.coordinator, arguments.num_processes, arguments.process_id)

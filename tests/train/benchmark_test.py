@@ -11,20 +11,21 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from train import (
-    benchmark,
-    benchmark_report,
+from train import benchmark, readme
+from train.errors import UsageError
+from train.timing import (
     by_hand,
     cost,
     fields,
     mixing_tables,
     peers,
-    readme,
     tpu_tables,
     training_tables,
 )
-from train.benchmark_report import Table
-from train.errors import UsageError
+from train.timing import (
+    report as benchmark_report,
+)
+from train.timing.report import Table
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -185,7 +186,7 @@ def peers_alone(monkeypatch):
 @pytest.mark.slow
 def test_other_libraries_are_timed_on_one_core(peers_alone, monkeypatch, capsys):
     def answer(module, rounds):
-        assert module == "train.peers"
+        assert module == "train.timing.peers"
         assert peers.main([str(rounds)]) == 0
         return json.loads(capsys.readouterr().out)
 

@@ -8,7 +8,8 @@ import jaxtyping
 import pytest
 
 from tests.train.conftest import ROOT
-from train import cli, config, main, run_folder
+from train import cli, config, main
+from train.running import run_folder
 
 
 @pytest.mark.parametrize(
@@ -54,7 +55,7 @@ from train import cli, config, main, run_folder
         ("mix.policy=approximate_mixup mix.clean_weight=1", "no function in it has the option clean_weight"),
         ("mix.policy=cutmix mix.space=logits", "this mask needs an axis longer than 1"),
         ("mix.policy=mixup(", "policy 'mixup.': .* write it as cutmix.alpha=0.5."),
-        ("mix.policy=train.steps:pixels", "the policy must be a method, a function of"),
+        ("mix.policy=train.learning.steps:pixels", "the policy must be a method, a function of"),
         ("mix.space=logit", "unknown space logit: did you mean logits?"),
         ("mix.label_smoothing=1", "mix.label_smoothing=1.0: take from 0 to less than 1"),
         ("mix.clean_weight=-1", "mix.clean_weight=-1.0: it must not be negative"),

@@ -10,7 +10,8 @@ from PIL import Image
 import pytest
 
 from tests.train.conftest import ROOT
-from train import coefficients, figures
+from train import coefficients
+from train.running import figures
 
 
 def test_it_leaves_a_figure_and_the_coefficient_of_every_pixel(tmp_path, capsys, monkeypatch):

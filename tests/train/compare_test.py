@@ -10,9 +10,16 @@ import pytest
 from scipy import stats
 
 from tests.train.conftest import ROOT
-from train import classifier, cli, compare, comparison, comparison_report, config, cost, evaluate, run_folder, sections
-from train.comparison import Claim, Comparison
+from train import cli, compare, config
+from train.comparing import design as comparison
+from train.comparing import experiments
+from train.comparing import report as comparison_report
+from train.comparing.design import Claim, Comparison
 from train.errors import UsageError
+from train.measuring import evaluation, sections
+from train.running import run_folder
+from train.tasks import classifier
+from train.timing import cost
 
 CONFIGS = sorted((ROOT / "train" / "configs").glob("compare_*.py"))
 RECORDS = sorted((ROOT / "train" / "results").glob("compare_*.json"))
@@ -117,20 +124,20 @@ def test_what_was_measured_is_kept_unless_accuracy_by_corruption_is_wanted_and_m
         details = {"accuracy": {"fog": [0.2, 0.4]}}
         return {"corruptions": sections.Section({"corrupted_accuracy": 0.3}, {}, details)}
 
-    monkeypatch.setattr(compare, "trained", lambda *_: None)
-    monkeypatch.setattr(evaluate, "evaluate", evaluated)
+    monkeypatch.setattr(experiments, "trained", lambda *_: None)
+    monkeypatch.setattr(evaluation, "evaluate", evaluated)
     run.folder(tmp_path).mkdir(parents=True)
     for _ in range(2):
-        found = compare.evaluated(run, tmp_path, design)
+        found = experiments.evaluated(run, tmp_path, design)
         assert found == ({"corrupted_accuracy": 0.3}, {"fog": pytest.approx(0.3)})
     assert asked == [("corruptions",)]
     kept = run.folder(tmp_path) / "measures.json"
     kept.write_text(
         json.dumps({key: value for key, value in json.loads(kept.read_text()).items() if key != "corruptions"})
     )
-    assert compare.evaluated(run, tmp_path, design).corruptions == {}
+    assert experiments.evaluated(run, tmp_path, design).corruptions == {}
     wanted = dataclasses.replace(design, by_corruption=("erm",))
-    assert compare.evaluated(run, tmp_path, wanted).corruptions == {"fog": pytest.approx(0.3)}
+    assert experiments.evaluated(run, tmp_path, wanted).corruptions == {"fog": pytest.approx(0.3)}
     assert len(asked) == 2
 
 
@@ -152,13 +159,13 @@ def test_alpha_is_chosen_by_validation_accuracy_then_nll(monkeypatch):
         accuracy, nll = scores[run.alpha]
         return {"validation_accuracy": accuracy, "validation_nll": nll, "test_accuracy": 1 - accuracy}
 
-    monkeypatch.setattr(compare, "trained", trained)
+    monkeypatch.setattr(experiments, "trained", trained)
     design = tiny(alphas=(0.2, 1.0, 4.0), num_selection_seeds=2)
     done = []
-    tried = compare.choose(design, "iris", "mixup", pathlib.Path("w"), done.append)
+    tried = experiments.choose(design, "iris", "mixup", pathlib.Path("w"), done.append)
     assert [entry["alpha"] for entry in tried] == [4.0, 1.0, 0.2]
     assert len(done) == 6
-    assert compare.choose(design, "iris", "erm", pathlib.Path("w"), done.append) == [{"alpha": None}]
+    assert experiments.choose(design, "iris", "erm", pathlib.Path("w"), done.append) == [{"alpha": None}]
     assert len(done) == 6
 
 
@@ -175,7 +182,7 @@ def test_a_seed_draws_the_same_samples_for_all_methods():
 @pytest.mark.slow
 def test_runs_that_have_ended_are_kept_and_a_further_method_costs_its_own(tmp_path, monkeypatch, capsys):
     design = tiny()
-    results = compare.compare(design, tmp_path)
+    results = experiments.compare(design, tmp_path)
     assert len(capsys.readouterr().out.splitlines()) == comparison.num_runs(design) == 2 + 4
     assert len(results["runs"]) == 4
     for run in results["runs"]:
@@ -194,7 +201,7 @@ def test_runs_that_have_ended_are_kept_and_a_further_method_costs_its_own(tmp_pa
     )
     monkeypatch.setattr(cost, "step_ratios", lambda configs, dataset: {name: [1, 1, 1] for name in configs})
     more = dataclasses.replace(design, methods=design.methods | {"kmixup": config.Mix("kmixup(k=2, solver='exact')")})
-    again = compare.compare(more, tmp_path)
+    again = experiments.compare(more, tmp_path)
     assert started == ["kmixup(k=2, solver='exact')"] * 2
     assert [run for run in again["runs"] if run["method"] != "kmixup"] == results["runs"]
 
@@ -204,7 +211,7 @@ def test_a_run_that_was_stopped_after_its_last_epoch_is_not_taken_for_ended(tmp_
     """Its metrics are written before its last checkpoint, which may be damaged since, too."""
     design = tiny()
     run = comparison.run(design, "iris", "erm", None, 0)
-    compare.trained(run, tmp_path)
+    experiments.trained(run, tmp_path)
     folder = run.folder(tmp_path)
     [checkpoint] = [path for path in (folder / "checkpoints").iterdir() if path.name.isdigit()]
     content = (checkpoint / "manifest.json").read_text()

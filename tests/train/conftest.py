@@ -19,7 +19,10 @@ import optax
 from orbax import checkpoint
 import pytest
 
-from train import augmentation, config, data, models, parallel, steps
+from train import config, data, models
+from train.data import augmentation
+from train.learning import steps
+from train.running import parallel
 
 ROOT = pathlib.Path(__file__).parents[2]
 

@@ -11,7 +11,8 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from train import augmentation, config, data, main, prepare, sources, splits, streams
+from train import config, data, main, prepare
+from train.data import augmentation, sources, splits, streams
 from train.errors import UsageError
 
 

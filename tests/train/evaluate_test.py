@@ -13,22 +13,15 @@ from sklearn import metrics
 
 from jaxmix.evaluation import attacks, calibration, corruptions
 from tests.train.conftest import once, small_config
-from train import (
-    classifier,
-    comparison,
-    data,
-    evaluate,
-    evaluation_report,
-    measures,
-    models,
-    others,
-    predictor,
-    sections,
-    sources,
-)
 from train import config as config_lib
+from train import data, evaluate, models
+from train.comparing import design as comparison
+from train.data import sources
 from train.errors import UsageError
-from train.evaluate import Options
+from train.measuring import evaluation, measures, others, predictor, robustness, sections
+from train.measuring import report as evaluation_report
+from train.measuring.evaluation import Options
+from train.tasks import classifier
 
 pytestmark = pytest.mark.slow
 
@@ -68,8 +61,8 @@ def probabilities_of(run_folder, images):
 
 
 def test_clean_numbers_are_those_of_training_and_of_scikit_learn(run_folder):
-    values = evaluate.evaluate(run_folder, Options(only=("calibration",)))["calibration"].values
-    averaged = evaluate.evaluate(run_folder, Options(only=("calibration",), ema=True))["calibration"].values
+    values = evaluation.evaluate(run_folder, Options(only=("calibration",)))["calibration"].values
+    averaged = evaluation.evaluate(run_folder, Options(only=("calibration",), ema=True))["calibration"].values
     last = json.loads((run_folder / "metrics.jsonl").read_text().splitlines()[-1])
     for key in ("accuracy", "nll", "ece"):
         assert values[key] == pytest.approx(last[f"test_{key}"], abs=1e-5)
@@ -137,7 +130,7 @@ def test_a_validation_split_fits_the_temperature(run_folder):
 
 
 def test_corrupted_accuracy_is_of_the_images_that_the_corruption_leaves(run_folder, few):
-    section = evaluate.evaluate(run_folder, Options(only=("corruptions",), limit=90, batch_size=16))["corruptions"]
+    section = evaluation.evaluate(run_folder, Options(only=("corruptions",), limit=90, batch_size=16))["corruptions"]
     table = section.details["accuracy"]
     assert list(table) == ["gaussian_noise", "contrast", "jpeg_compression"]
     test = data.load(config_lib.Data()).splits["test"]
@@ -155,17 +148,17 @@ def test_corrupted_accuracy_is_of_the_images_that_the_corruption_leaves(run_fold
 
 def test_corrupted_images_are_rounded_to_8_bits():
     levels = np.arange(256, dtype=np.float32)
-    np.testing.assert_array_equal(sections.rounded((levels + 0.4) / 255)[:-1], levels[:-1])
-    np.testing.assert_array_equal(sections.rounded(levels / 255), levels)
-    np.testing.assert_array_equal(sections.rounded((levels - 0.4) / 255)[1:], levels[1:])
+    np.testing.assert_array_equal(robustness.rounded((levels + 0.4) / 255)[:-1], levels[:-1])
+    np.testing.assert_array_equal(robustness.rounded(levels / 255), levels)
+    np.testing.assert_array_equal(robustness.rounded((levels - 0.4) / 255)[1:], levels[1:])
 
 
 def test_numbers_depend_neither_on_the_batch_size_nor_on_the_devices(run_folder, monkeypatch):
     """Four devices, sixteen samples at a time, against one device and all at once."""
     only = ("calibration", "attacks", "linearity", "embeddings", "ood")
-    measured = evaluate.evaluate(run_folder, Options(only=only, limit=50, batch_size=16))
+    measured = evaluation.evaluate(run_folder, Options(only=only, limit=50, batch_size=16))
     monkeypatch.setattr(jax, "local_device_count", lambda: 1)
-    alone = evaluate.evaluate(run_folder, Options(only=only, limit=50))
+    alone = evaluation.evaluate(run_folder, Options(only=only, limit=50))
     for name in only:
         # The sign of a gradient near zero may turn with the order of a sum, and one sample of 50 with it.
         tolerance = {"abs": 0.021} if name == "attacks" else {"rel": 2e-3, "abs": 1e-5}
@@ -179,16 +172,16 @@ def test_a_sample_that_was_wrong_before_an_attack_stays_wrong():
         def map(self, function, inputs, labels=None, *_, **__):
             if function is sections.outputs:
                 return np.eye(2)[np.arange(len(inputs)) % 2]
-            if function is sections._diagnose:
+            if function is robustness._diagnose:
                 return attacks.Diagnosis(np.zeros(len(inputs), bool), np.zeros(len(inputs), bool))
             return np.ones(len(inputs), bool)
 
-    section = sections.attacked(Predictor(), sections.Samples(np.zeros((8, 1)), np.zeros(8, np.int32)))
+    section = robustness.attacked(Predictor(), sections.Samples(np.zeros((8, 1)), np.zeros(8, np.int32)))
     assert set(section.details["accuracy"]["fgsm"] + section.details["accuracy"]["pgd"]) == {0.5}
 
 
 def test_attacks_lower_accuracy_in_order(run_folder):
-    section = evaluate.evaluate(run_folder, Options(only=("attacks",), limit=200))["attacks"]
+    section = evaluation.evaluate(run_folder, Options(only=("attacks",), limit=200))["attacks"]
     table = section.details["accuracy"]
     for name in ("fgsm", "pgd"):
         accuracies = [*table["clean"], *table[name]]
@@ -205,7 +198,7 @@ def _without_gradient(predict, means):
 
 def test_rescaling_is_the_library_s_and_each_half_is_measured(run_folder):
     """Against the transformation written out, on the means of the normalised training images."""
-    measured = evaluate.evaluate(run_folder, Options(only=("calibration", "rescaling")))
+    measured = evaluation.evaluate(run_folder, Options(only=("calibration", "rescaling")))
     table = measured["rescaling"].details["rescaling"]
     _, dataset, asked = predictor.load(run_folder)
     train, test = (sections.Samples(*dataset.splits[name].read()) for name in ("train", "test"))
@@ -229,14 +222,14 @@ def test_rescaling_is_the_library_s_and_each_half_is_measured(run_folder):
     assert len({row["nll"] for row in table.values()}) == 4
     assert table["plain"]["ece"] == pytest.approx(measured["calibration"].values["ece"])
     assert measured["rescaling"].values["nll_rescaled"] == table["rescaled"]["nll"]
-    both = evaluate.evaluate(run_folder, Options(only=("calibration",), rescale="both"))["calibration"].values
+    both = evaluation.evaluate(run_folder, Options(only=("calibration",), rescale="both"))["calibration"].values
     assert (both["nll"], both["ece"]) == pytest.approx((table["rescaled"]["nll"], table["rescaled"]["ece"]))
 
 
 def test_a_wrapper_is_inside_the_attacked_function_and_hidden_gradients_are_named(run_folder):
     _, dataset, asked = predictor.load(run_folder)
     samples = sections.Samples(*dataset.splits["test"].read()).first(50)
-    measured = {"attacks": sections.attacked(asked.wrapped(_without_gradient), samples)}
+    measured = {"attacks": robustness.attacked(asked.wrapped(_without_gradient), samples)}
     table = measured["attacks"].details["accuracy"]
     assert table["fgsm"] == table["clean"] * len(sections.EPSILONS)
     [warning] = evaluation_report.warnings(measured)
@@ -244,7 +237,7 @@ def test_a_wrapper_is_inside_the_attacked_function_and_hidden_gradients_are_name
 
 
 def test_other_images_are_told_from_the_test_split(run_folder):
-    measured = evaluate.evaluate(run_folder, Options(only=("ood",), ood=("digits", "noise")))
+    measured = evaluation.evaluate(run_folder, Options(only=("ood",), ood=("digits", "noise")))
     details = measured["ood"].details
     assert list(details["detection"]) == ["noise"]  # the run's own data set is left out
     inside, outside = details["confidences"]["test"], details["confidences"]["noise"]
@@ -280,7 +273,7 @@ def test_released_sets_are_measured_by_corruption_and_severity(run_folder, tmp_p
     for name in set(others.RELEASED) - {"fog", "frost"}:
         np.save(tmp_path / f"{name}.npy", stacked[:, ::-1])
     options = Options(only=("calibration", "released"), limit=0, corrupted_dir=tmp_path)
-    measured = evaluate.evaluate(run_folder, options)
+    measured = evaluation.evaluate(run_folder, options)
     accuracy, black = measured["calibration"].values["accuracy"], np.mean(test.labels == 0)
     table = measured["released"].details["accuracy"]
     assert table["fog"] == pytest.approx([accuracy] * 5)
@@ -293,7 +286,7 @@ def test_released_sets_are_measured_by_corruption_and_severity(run_folder, tmp_p
     assert black < 0.2
     np.save(tmp_path / "labels.npy", np.tile(test.labels[::-1], 5))
     with pytest.raises(UsageError, match=r"labels\.npy is not five times the 360 test labels"):
-        evaluate.evaluate(run_folder, options)
+        evaluation.evaluate(run_folder, options)
 
 
 def test_released_sets_lack_no_corruption_in_a_mean_and_are_of_the_run_s_images(run_folder, tmp_path):
@@ -302,9 +295,9 @@ def test_released_sets_lack_no_corruption_in_a_mean_and_are_of_the_run_s_images(
     np.save(tmp_path / "fog.npy", np.zeros((5 * len(test), 9, 9, 1), np.uint8))
     options = Options(only=("released",), corrupted_dir=tmp_path)
     with pytest.raises(UsageError, match=r"fog\.npy holds \(1800, 9, 9, 1\) of uint8, not \(1800, 8, 8, 1\)"):
-        evaluate.evaluate(run_folder, options)
+        evaluation.evaluate(run_folder, options)
     np.save(tmp_path / "fog.npy", np.tile(test.inputs, (5, 1, 1, 1)))
-    section = evaluate.evaluate(run_folder, options)["released"]
+    section = evaluation.evaluate(run_folder, options)["released"]
     assert section.values == {}
     assert len(section.settings["missing for the mean"]) == 14
 
@@ -329,7 +322,7 @@ def test_released_sets_of_tfds_have_their_published_names(monkeypatch):
 
 
 def test_the_report_holds_every_number_with_its_definition_and_its_figures(run_folder, tmp_path, few, capsys):
-    measured = evaluate.evaluate(run_folder, Options(limit=20))
+    measured = evaluation.evaluate(run_folder, Options(limit=20))
     evaluation_report.write(tmp_path / "report", run_folder, measured, "the command")
     report = json.loads((tmp_path / "report" / "report.json").read_text())
     for name, section in measured.items():
@@ -359,11 +352,11 @@ def test_tables_are_measured_where_measures_apply(tmp_path):
         num_epochs=1,
     )
     classifier.train_and_evaluate(config, tmp_path / "run")
-    assert list(evaluate.evaluate(tmp_path / "run", Options())) == ["calibration", "embeddings"]
+    assert list(evaluation.evaluate(tmp_path / "run", Options())) == ["calibration", "embeddings"]
     with pytest.raises(UsageError, match="section attacks does not apply: it needs images"):
-        evaluate.evaluate(tmp_path / "run", Options(only=("attacks",)))
+        evaluation.evaluate(tmp_path / "run", Options(only=("attacks",)))
     with pytest.raises(UsageError, match="--rescale=both does not apply: it needs a run of mixup"):
-        evaluate.evaluate(tmp_path / "run", Options(rescale="both"))
+        evaluation.evaluate(tmp_path / "run", Options(rescale="both"))
 
 
 @pytest.mark.parametrize(

@@ -16,20 +16,13 @@ import numpy as np
 import pytest
 
 from tests.train.conftest import ROOT, final_state, free_port, once, rows, run, setup, small_config, start
-from train import (
-    checkpoints,
-    classifier,
-    config,
-    data,
-    main,
-    manifest,
-    mixing,
-    parallel,
-    predictor,
-    run_folder,
-    splits,
-)
+from train import config, data, main
+from train.data import splits
 from train.errors import DivergedError, UsageError
+from train.learning import mixing
+from train.measuring import predictor
+from train.running import checkpoints, manifest, parallel, run_folder
+from train.tasks import classifier
 
 pytestmark = pytest.mark.slow
 

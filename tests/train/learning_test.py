@@ -6,9 +6,11 @@ import numpy as np
 import optax
 import pytest
 
-from train import accumulation, averages, best, checkpoints, config, manifest, models, optimizers, parallel, steps
+from train import config, models
 from train.data import Means
 from train.errors import UsageError
+from train.learning import accumulation, averages, optimizers, steps
+from train.running import best, checkpoints, manifest, parallel
 
 
 @pytest.mark.parametrize("decay", [0.5, 0.999])

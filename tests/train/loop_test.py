@@ -19,8 +19,12 @@ from tensorboardX.proto import event_pb2
 
 import jaxmix
 from tests.train.conftest import run, setup, small_config
-from train import checkpoints, classifier, config, data, loop, mixing, objectives, optimizers, parallel, splits, steps
+from train import config, data
+from train.data import splits
 from train.errors import DivergedError
+from train.learning import mixing, objectives, optimizers, steps
+from train.running import checkpoints, loop, parallel
+from train.tasks import classifier
 
 
 def take(samples, indices):

@@ -12,8 +12,11 @@ from jaxmix.combinators import erm
 from tests.api_test import PUBLIC
 from tests.conftest import function
 from tests.train.conftest import setup
-from train import config, flat_mix, mixing, parallel, splits, steps
+from train import config, flat_mix
 from train.config import Mix
+from train.data import splits
+from train.learning import mixing, steps
+from train.running import parallel
 
 
 @pytest.mark.parametrize("method", [method for method in PUBLIC if method != "dense_multimix"])

@@ -9,7 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from train import augmentation, checks, cli, config, data, mixing, models, optimizers, parallel, steps
+from train import cli, config, data, models
+from train.data import augmentation
+from train.learning import checks, mixing, optimizers, steps
+from train.running import parallel
 
 SMALL = {
     "mlp": {"width": 8, "depth": 2},

@@ -16,23 +16,14 @@ from PIL import Image
 import pytest
 
 from tests.train.conftest import ROOT, final_state
-from train import (
-    compare,
-    comparison,
-    config,
-    data,
-    figures,
-    main,
-    others,
-    predictor,
-    run_folder,
-    sections,
-    sources,
-    splits,
-    streams,
-    vae_report,
-)
+from train import config, data, main
+from train.comparing import design as comparison
+from train.comparing import experiments
+from train.data import sources, splits, streams
 from train.errors import UsageError
+from train.learning import mixing
+from train.measuring import others, predictor, sections, vae_report
+from train.running import figures, run_folder
 
 RNG = np.random.default_rng(0)
 
@@ -730,10 +721,10 @@ def test_a_comparison_does_not_keep_runs_of_other_data(tmp_path):
     kept = run.folder(tmp_path / "runs")
     run_folder.claim(kept, run.config, digest=load(tmp_path / "x.csv").digest).close()
     kept.with_suffix(".log").write_text("")
-    compare._check_data(mine, tmp_path / "runs")
+    experiments._check_data(mine, tmp_path / "runs")
     write(tmp_path / "x.csv", table_of_two()[::-1])
     with pytest.raises(UsageError, match=r"seed=0 is of other data, as .*x\.csv has changed since"):
-        compare._check_data(mine, tmp_path / "runs")
+        experiments._check_data(mine, tmp_path / "runs")
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -19,9 +19,13 @@ import pytest
 import jaxmix
 from tests.train.conftest import ROOT, once, setup, small_config
 from tests.train.models_test import build
-from train import checks, config, data, evaluate, main, mixing, objectives, parallel, runs, splits
+from train import config, data, main, runs
+from train.data import splits
 from train.errors import UsageError
+from train.learning import checks, mixing, objectives
+from train.measuring import evaluation
 from train.models import stages
+from train.running import parallel
 
 
 def written(folder, monkeypatch, text, name):
@@ -449,8 +453,8 @@ def test_a_run_is_a_function_of_samples_without_its_data_for_any_number_of_them(
 @pytest.mark.slow
 def test_a_run_of_one_s_own_model_is_measured_but_for_embeddings_that_it_has_not(own_run, monkeypatch):
     monkeypatch.chdir(own_run)
-    found = evaluate.evaluate(pathlib.Path("runs/x"), evaluate.Options(only=("calibration",)), quiet=True)
+    found = evaluation.evaluate(pathlib.Path("runs/x"), evaluation.Options(only=("calibration",)), quiet=True)
     last = json.loads(pathlib.Path("runs/x/metrics.jsonl").read_text().splitlines()[-1])
     assert found["calibration"].values["accuracy"] == pytest.approx(last["test_accuracy"], abs=1e-6)
     with pytest.raises(UsageError, match="embeddings does not apply: it needs a model with features"):
-        evaluate.evaluate(pathlib.Path("runs/x"), evaluate.Options(only=("embeddings",)), quiet=True)
+        evaluation.evaluate(pathlib.Path("runs/x"), evaluation.Options(only=("embeddings",)), quiet=True)

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from tests.train.conftest import free_port, rows, small_config, start
-from train import checkpoints, classifier, config, parallel, reporting, run_folder
+from train import config
+from train.running import checkpoints, parallel, reporting, run_folder
+from train.tasks import classifier
 
 FLAGS = ("--config.num_epochs=3", "--config.model.width=4", "--config.mix.policy=mixup")
 

@@ -14,8 +14,12 @@ import pytest
 import jaxmix
 from jaxmix import vae as vae_lib
 from tests.train.conftest import once
-from train import autoencoder, checkpoints, config, loop, main, mixing, parallel, predictor, steps, vae
-from train.mixing import Codec
+from train import config, main, vae
+from train.learning import mixing, steps
+from train.learning.mixing import Codec
+from train.measuring import predictor
+from train.running import checkpoints, loop, parallel
+from train.tasks import autoencoder
 
 pytestmark = pytest.mark.slow
 

@@ -11,7 +11,7 @@ Result: with alpha .2 mixup reaches 85.89 %, k-mixup (k = 16) 85.91 %, k-HMix 86
 
 import dataclasses
 
-from train.comparison import ALPHA, Claim, Comparison
+from train.comparing.design import ALPHA, Claim, Comparison
 from train.config import Config, Data, Mix, Model
 
 MIXUP, CUTMIX, KMIXUP = "Mixup (arXiv:1710.09412)", "CutMix (arXiv:1905.04899)", "k-mixup (arXiv:2106.02933)"

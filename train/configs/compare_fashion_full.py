@@ -9,7 +9,7 @@ Result: not yet run.
 
 import dataclasses
 
-from train.comparison import Comparison
+from train.comparing.design import Comparison
 from train.config import Config, Data, Model, Optimizer
 from train.configs import compare_fashion
 

@@ -5,7 +5,7 @@ Hardware: 2 CPU cores.
 Result: in the README. Twelve minutes on two busy cores (jax 0.10.2, 2026-11-23).
 """
 
-from train.comparison import ALPHA, Claim, Comparison
+from train.comparing.design import ALPHA, Claim, Comparison
 from train.config import Config, Data, Mix, Model, Optimizer
 
 

@@ -6,7 +6,7 @@ Result: on swiss_roll k-mixup (k = 16) reaches 76.46 %, Mixup 72.38 %, ERM 77.07
     Some 200 runs of about 3 s on one core (jax 0.10.2, 2026-11-23).
 """
 
-from train.comparison import ALPHA, Claim, Comparison
+from train.comparing.design import ALPHA, Claim, Comparison
 from train.config import Config, Data, Mix, Model, Optimizer
 
 KMIXUP = "k-mixup (arXiv:2106.02933)"

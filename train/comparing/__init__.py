@@ -1,0 +1,1 @@
+"""Methods against one another: design, experiments, tables, figure."""

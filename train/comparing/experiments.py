@@ -1,0 +1,171 @@
+"""The runs of a comparison: what they are trained and measured by, and how alpha is chosen."""
+
+from collections.abc import Callable
+import contextlib
+import itertools
+import json
+import pathlib
+import statistics
+import sys
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from train.comparing import design as comparison_lib
+from train.comparing.design import Comparison, Run
+from train.errors import ProgramError, UsageError
+
+if TYPE_CHECKING:
+    from train.running.run_folder import Row
+
+
+def trained(run: Run, workdir: pathlib.Path) -> "Row":
+    """The metrics of a run's last epoch; it is trained, or resumed, unless it has ended already."""
+    from train.running import run_folder
+    from train.tasks import classifier
+
+    folder = run.folder(workdir)
+    row = run_folder.finished(folder, run.config)
+    if row is None:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with (
+            folder.with_suffix(".log").open("a") as log,
+            contextlib.redirect_stdout(log),
+            contextlib.redirect_stderr(log),
+        ):
+            try:
+                classifier.train_and_evaluate(run.config, folder)
+            except ProgramError as error:
+                error.args = (f"{folder}: {error}",)
+                raise
+        row = run_folder.finished(folder, run.config)
+    assert row is not None
+    return row
+
+
+class Measured(NamedTuple):
+    """The measures of a run by their keys, and its accuracy by corruption, where that was measured."""
+
+    values: dict[str, float]
+    corruptions: dict[str, float]
+
+
+def evaluated(run: Run, workdir: pathlib.Path, comparison: Comparison, rescaling: str = "") -> Measured:
+    """Measures a run, rescaled or not; what was measured before in the same way is kept in its folder."""
+    from train.measuring import evaluation, measures
+    from train.running import run_folder
+
+    trained(run, workdir)
+    folder, data = run.folder(workdir), run.config.data
+    sections = tuple(dict.fromkeys(measures.MEASURES[key].section for key in comparison.measures))
+    settings = {"limit": comparison.limit, "sections": list(sections)}
+    kept = folder / (f"measures_{rescaling}.json" if rescaling else "measures.json")
+    content: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {"settings": None}
+    needed = run.method in comparison.by_corruption
+    if content["settings"] == settings and ("corruptions" in content or not needed):
+        return Measured(content["values"], content.get("corruptions", {}))
+    options = evaluation.Options(
+        only=sections,
+        limit=comparison.limit,
+        rescale=rescaling,
+        data_dir=data.data_dir,
+        manual_dir=data.manual_dir,
+    )
+    measured = evaluation.evaluate(folder, options, quiet=True)
+    values = {key: value for section in measured.values() for key, value in section.values.items()}
+    by_corruption = measured["corruptions"].details["accuracy"] if "corruptions" in sections else {}
+    found = Measured(values, {name: statistics.fmean(severities) for name, severities in by_corruption.items()})
+    run_folder.write_json(kept, {"settings": settings, **found._asdict()})
+    return found
+
+
+def choose(
+    comparison: Comparison, dataset: str, method: str, workdir: pathlib.Path, done: Callable[[Run], None]
+) -> list[dict[str, Any]]:
+    """The candidates of alpha, the best first: by mean accuracy on the validation splits, then by NLL."""
+    alphas = comparison_lib.candidates(comparison, method)
+    if len(alphas) == 1:
+        return [{"alpha": alphas[0]}]
+    tried: list[dict[str, Any]] = []
+    for alpha in alphas:
+        rows = []
+        for seed in comparison_lib.selection_seeds(comparison):
+            run = comparison_lib.run(comparison, dataset, method, alpha, seed)
+            rows.append(trained(run, workdir))
+            done(run)
+        means = {key: statistics.fmean(row[f"validation_{key}"] for row in rows) for key in ("accuracy", "nll")}
+        tried.append({"alpha": alpha, **means})
+    return sorted(tried, key=lambda entry: (-entry["accuracy"], entry["nll"]))
+
+
+def compare(comparison: Comparison, workdir: pathlib.Path) -> dict[str, Any]:
+    """Chooses, trains, evaluates and times all that is compared.
+
+    Args:
+      comparison: what.
+      workdir: where the runs lie, or will.
+
+    Returns:
+      The selection, the runs with their measures, and the cost of a step.
+    """
+    import jax
+    import tqdm
+
+    from train import data
+    from train.timing import cost
+
+    _check_data(comparison, workdir)
+    pairs = [(dataset, method) for dataset in comparison.datasets for method in comparison.methods]
+    bar = tqdm.tqdm(total=comparison_lib.num_runs(comparison), unit="run", disable=not sys.stderr.isatty())
+
+    count = itertools.count(1)
+
+    def done(run: Run) -> None:
+        if next(count) % 20 == 0:
+            jax.clear_caches()  # XLA's CPU backend aborts once it has mapped thousands of programs
+        bar.set_description(str(run.folder(pathlib.Path())), refresh=False)
+        bar.update()
+        if bar.disable:
+            print(run.folder(workdir), flush=True)
+
+    selection = {pair: choose(comparison, *pair, workdir, done) for pair in pairs}
+    chosen = {pair: tried[0]["alpha"] for pair, tried in selection.items()}
+    runs = []
+    for seed in range(comparison.num_seeds):
+        for dataset, method in pairs:
+            run = comparison_lib.run(comparison, dataset, method, chosen[dataset, method], seed)
+            for title, rescaling in comparison_lib.rows(comparison, method).items():
+                measured = evaluated(run, workdir, comparison, rescaling)
+                values = {key: measured.values[key] for key in comparison.measures}
+                shown = {"corruptions": measured.corruptions} if title in comparison.by_corruption else {}
+                runs.append(
+                    {"dataset": dataset, "method": title, "alpha": run.alpha, "seed": seed, "values": values, **shown}
+                )
+            done(run)
+    bar.close()
+    costs = {}
+    for dataset in comparison.datasets:
+        methods = {
+            m: comparison_lib.run(comparison, dataset, m, chosen[dataset, m], 0).config for m in comparison.methods
+        }
+        first = next(iter(methods.values()))
+        costs[dataset] = cost.step_ratios(methods, data.load(first.data, seed=first.seed))
+    tried = [{"dataset": d, "method": m, "candidates": c} for (d, m), c in selection.items() if len(c) > 1]
+    return {"selection": tried, "runs": runs, "cost": costs}
+
+
+def _check_data(comparison: Comparison, workdir: pathlib.Path) -> None:
+    """Raises a UsageError where runs that are kept were of a user's own data that have changed since."""
+    from train import data
+    from train.data import own
+    from train.running import run_folder
+
+    for dataset, base in comparison.datasets.items():
+        if not own.is_own(base.data.name):
+            continue
+        digest = data.load(base.data).digest
+        run = comparison_lib.run(comparison, dataset, next(iter(comparison.methods)), 1.0, 0)
+        for folder in sorted(run.folder(workdir).parent.parent.glob("*/*/")):
+            if run_folder.data_changed(folder, digest):
+                raise UsageError(
+                    f"{folder} is of other data, as {base.data.name} has changed since: bring them back, or name "
+                    "another folder by --workdir"
+                )

@@ -1,0 +1,161 @@
+"""What a comparison leaves: results as JSON, a table, a CSV file, a figure."""
+
+import csv
+import dataclasses
+import json
+import math
+import pathlib
+import time
+
+from train.comparing import design as comparison_lib
+from train.comparing import figure as comparison_figure
+from train.comparing.design import Claim, Comparison, Results, column, differences
+from train.measuring.measures import MEASURES
+from train.running import run_folder
+
+VERDICTS = {1: "holds", 0: "not seen", -1: "the contrary"}
+
+
+def write(results: Results, comparison: Comparison, config: str, workdir: pathlib.Path, path: pathlib.Path) -> None:
+    """Writes everything, and prints the table.
+
+    Args:
+      results: of train.comparing.experiments.compare.
+      comparison: what was compared.
+      config: the flags that name it, for the command.
+      workdir: for table.md, runs.csv and differences.png.
+      path: for the JSON file.
+    """
+    here = comparison_lib.placed(comparison, data_dir="", manual_dir="")  # where data lie is nobody's business
+    record = {
+        "command": f"python -m train.compare {config}".strip(),
+        "date": time.strftime("%Y-%m-%d"),
+        "environment": run_folder.environment(),
+        "design": json.loads(json.dumps(dataclasses.asdict(here))),
+        **results,
+    }
+    text = "\n".join(tables(record))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    run_folder.write_json(path, record)
+    (workdir / "table.md").write_text(text + "\n")
+    with (workdir / "runs.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["dataset", "method", "alpha", "seed", *comparison.measures])
+        for run in results["runs"]:
+            cells = [run["values"][key] for key in comparison.measures]
+            writer.writerow([run["dataset"], run["method"], run["alpha"], run["seed"], *cells])
+    comparison_figure.draw(record, workdir / "differences.png")
+    print(text)
+    print(f"\n{path}, {workdir / 'table.md'}, {workdir / 'runs.csv'}, {workdir / 'differences.png'}")
+
+
+def tables(record: Results) -> list[str]:
+    """The lines of a record's tables in Markdown: measures by method, then the claims."""
+    design = record["design"]
+    datasets, methods, keys = design["datasets"], comparison_lib.titles(record), design["measures"]
+    arrows = {"higher": "↑", "lower": "↓", "none": ""}
+    titles = [f"{MEASURES[key].title} {arrows[MEASURES[key].better]}".strip() for key in keys]
+    lines = []
+    first = [*(("data",) if len(datasets) > 1 else ()), "method", "alpha"]
+    lines += [
+        "| " + " | ".join([*first, *titles, f"step / {methods[0]}"]) + " |",
+        "|---" * (len(first) + len(keys) + 1) + "|",
+    ]
+    for dataset in datasets:
+        for method in methods:
+            runs = [run for run in record["runs"] if (run["dataset"], run["method"]) == (dataset, method)]
+            erm = design["methods"].get(method, {}).get("method") == "erm"  # as records once had it
+            alpha = "" if erm or runs[0]["alpha"] is None else f"{runs[0]['alpha']:g}"
+            cells = [_cell(record, dataset, method, methods[0], key) for key in keys]
+            cost = _cost(record, dataset, method) if method != methods[0] else "1"
+            lines.append(
+                "| " + " | ".join([*((dataset,) if len(datasets) > 1 else ()), method, alpha, *cells, cost]) + " |"
+            )
+    lines += ["", _caption(record)]
+    if design.get("by_corruption"):
+        for dataset in datasets:
+            lines += ["", *_by_corruption(record, dataset, dataset if len(datasets) > 1 else "corruption")]
+    if design["claims"]:
+        lines += ["", "| claim | measure | of | difference | verdict |", "|---|---|---|---|---|"]
+        for claim in (Claim(**claim) for claim in design["claims"]):
+            rows = [_verdict(record, claim, dataset, method) for dataset in datasets for method in claim.methods]
+            lines += [f"| {f'{claim.source} {claim.text}' if not i else ''} {row}" for i, row in enumerate(rows)]
+    return lines
+
+
+def _by_corruption(record: Results, dataset: str, heading: str) -> list[str]:
+    """Accuracy under each corruption, mean over its severities, in %."""
+    baseline, methods = comparison_lib.titles(record)[0], record["design"]["by_corruption"]
+    runs = (run for run in record["runs"] if run["dataset"] == dataset)
+    names = next(run["corruptions"] for run in runs if "corruptions" in run)
+    lines = ["| " + " | ".join([heading, *methods]) + " |", "|---" * (len(methods) + 1) + "|"]
+    for name in names:
+        cells = []
+        for method in methods:
+            against = differences(record, dataset, method, baseline, name, "corruptions")
+            cells.append(_marked("corrupted_accuracy", column(record, dataset, method, name, "corruptions"), against))
+        lines.append("| " + " | ".join([name.replace("_", " "), *cells]) + " |")
+    return lines
+
+
+def _cell(record: Results, dataset: str, method: str, baseline: str, key: str) -> str:
+    against = differences(record, dataset, method, baseline, key)
+    return _marked(key, column(record, dataset, method, key), against)
+
+
+def _marked(key: str, values: list[float], against: list[float]) -> str:
+    """Mean and standard error; bold where better than the baseline by two standard errors, in italics where worse.
+
+    Args:
+      key: of the measure.
+      values: by seed.
+      against: their differences to the baseline's.
+    """
+    mean, error = comparison_lib.mean_and_error(values)
+    text = f"{_plain(key, mean)} ± {_plain(key, error, signed=False)}"
+    if MEASURES[key].better == "none":
+        return text
+    return {1: f"**{text}**", 0: text, -1: f"*{text}*"}[comparison_lib.counts(against, MEASURES[key].better)]
+
+
+def _cost(record: Results, dataset: str, method: str) -> str:
+    """Of a training step; a rescaled row has none of its own."""
+    if method not in record["cost"][dataset]:
+        return ""
+    low, middle, high = record["cost"][dataset][method]
+    return f"{middle:.2f} [{low:.2f}, {high:.2f}]"
+
+
+def _verdict(record: Results, claim: Claim, dataset: str, method: str) -> str:
+    difference = differences(record, dataset, method, claim.against, claim.measure)
+    mean, error = comparison_lib.mean_and_error(difference)
+    verdict = VERDICTS[comparison_lib.counts(difference, MEASURES[claim.measure].better)]
+    of = f"{method} - {claim.against}" + (f", {dataset}" if len(record["design"]["datasets"]) > 1 else "")
+    number = f"{'+' if mean >= 0 else ''}{_plain(claim.measure, mean)} ± {_plain(claim.measure, error, signed=False)}"
+    return f"| {MEASURES[claim.measure].title} | {of} | {number} | {verdict} |"
+
+
+def _plain(key: str, value: float, *, signed: bool = True) -> str:
+    """A number as its measure is printed, shares in percent."""
+    if math.isnan(value):
+        return "not determined"
+    form = MEASURES[key].form if signed else MEASURES[key].form.replace("+", "")
+    return f"{100 * value:.2f}" if form.endswith("%") else f"{value:{form.replace('4', '3')}}"
+
+
+def _caption(record: Results) -> str:
+    design = record["design"]
+    environment = record["environment"]
+    limit = f" Corruptions, attacks and linearity: the first {design['limit']} test images." if design["limit"] else ""
+    first = next(iter(design["methods"]))
+    tried = ", ".join(f"{alpha:g}" for alpha in design["alphas"])
+    chosen = (
+        f" Alpha is the best of {tried} by accuracy, then NLL, on the validation split, mean of "
+        f"{design['num_selection_seeds']} further seed(s)."
+    )
+    return (
+        f"Mean ± standard error over {design['num_seeds']} seeds, accuracies in %; **bold** is better than {first} by "
+        f"more than two standard errors of the difference, seed by seed, *italics* worse.{chosen if tried else ''}"
+        f"{limit} `{record['command']}`, {environment['devices']} on {environment['host']}, "
+        f"jax {environment['jax']}, {record['date']}."
+    )

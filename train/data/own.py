@@ -1,0 +1,120 @@
+"""A user's own data, by what its name says: a folder, a file, a function, or a data set of tfds."""
+
+import math
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from train import config as config_lib
+from train import user_code
+from train.data import folders, pictures, sources, streams, tabular
+from train.errors import UsageError
+
+KINDS = ("FOLDER/", "FILE.npz", "FILE.csv", "MODULE:FUNCTION", f"{sources.ANY}NAME")
+
+
+def is_own(name: str) -> bool:
+    """Whether a name is none of this program's, but that of a folder, a file, a function or any set of tfds."""
+    path = pathlib.Path(name).expanduser()
+    known = {"", *sources.EMBEDDED, *sources.RESIDENT, *sources.STREAMED}  # an empty path would be the current folder
+    return name not in known and (path.is_dir() or path.suffix.lower() in (".npz", ".csv") or bool({*name} & {*"/:"}))
+
+
+def is_cut(name: str) -> bool:
+    """Whether it is of images that data.image_size cuts to one size."""
+    return name.startswith(sources.ANY) or pathlib.Path(name).expanduser().is_dir()
+
+
+def read(config: config_lib.Data, *, seed: int) -> sources.Raw | streams.Streams:
+    """Reads it.
+
+    Args:
+      config: its name, and how images are cut.
+      seed: of random crops, where images are streamed.
+
+    Raises:
+      UsageError: if there is no such thing, or it is not well formed.
+    """
+    name, path = config.name, pathlib.Path(config.name).expanduser()
+    if not is_own(name):
+        known = (*sources.EMBEDDED, *sources.RESIDENT, *sources.STREAMED, *KINDS)
+        config_lib.known("data set", name or "''", known)
+    if config.image_size < 0:
+        raise UsageError(f"data.image_size must be at least 1, or 0 for the images' own, got {config.image_size}")
+    if path.is_dir() and not name.startswith(sources.ANY):
+        return _folder(path, config, seed)
+    if config.channels != config_lib.Data.channels:
+        raise UsageError(f"data.channels={config.channels} is for folders of images, not {name}: leave it")
+    if name.startswith(sources.ANY):
+        return _tfds(config, seed)
+    if config.image_size:
+        raise UsageError(
+            f"data.image_size={config.image_size} is for folders of images that are there, not {name}: leave it"
+        )
+    if path.suffix.lower() == ".npz":
+        return tabular.from_npz(path)
+    if path.suffix.lower() == ".csv":
+        return tabular.from_csv(path)
+    if "/" in name:
+        raise UsageError(f"{name} is no folder here: name one of images, or FILE.npz or FILE.csv")
+    return _call(name)
+
+
+def _folder(folder: pathlib.Path, config: config_lib.Data, seed: int) -> sources.Raw | streams.Streams:
+    pictures.check(config.channels)
+    files, names = folders.find(folder)
+    size: int | tuple[int, int] = config.image_size
+    if not size:
+        first = files["train"][0]
+        image = pictures.decoded(first["image"], name=first["name"], channels=config.channels)
+        size = image.height, image.width
+    images = {
+        name: streams.Images(part, len(names), size, False, seed, config.channels, central=1)
+        for name, part in files.items()
+    }
+    return streams.held_or_streamed(config, images, names)
+
+
+def _tfds(config: config_lib.Data, seed: int) -> sources.Raw | streams.Streams:
+    builder = sources.prepared(config)
+    features, splits = builder.info.features, builder.info.splits
+    names = getattr(features["label"], "names", None) if "label" in features else None
+    shape: tuple[Any, ...] = features["image"].shape if "image" in features else ()
+    if not names or len(shape) != 3 or shape[-1] not in pictures.MODES:
+        raise UsageError(f"{config.name} has no image (gray or RGB) and label, but {', '.join(features)}: take another")
+    dtype = np.dtype(features["image"].dtype)
+    if dtype not in (np.uint8, np.uint16):
+        raise UsageError(f"{config.name} has images of {dtype}, not of 8 or 16 bits: take another")
+    test = next((name for name in ("test", "validation") if name in splits), "")
+    if not test or "train" not in splits:
+        raise UsageError(
+            f"{config.name} has no splits train and test or validation, but {', '.join(splits)}: take another"
+        )
+    num_images = splits["train"].num_examples + splits[test].num_examples
+    whole = not config.image_size and dtype == np.uint8 and None not in shape
+    if whole and num_images * math.prod(shape) <= streams.MOST_HELD:
+        raw = sources.from_tfds(config, test)
+        for split, (_, labels) in raw.splits.items():
+            if labels.min() < 0:
+                raise UsageError(f"{config.name}, {split}: a sample has no label: take another")
+        return raw
+    size = config.image_size or (shape[0] if shape[0] == shape[1] else None)
+    if not size:
+        raise UsageError(f"{config.name} has images of several sizes: give data.image_size, to which all are cut")
+    images = {
+        name: streams.Images(streams.encoded(builder, part), len(names), size, False, seed, shape[-1], central=1)
+        for name, part in (("train", "train"), ("test", test))
+    }
+    return streams.held_or_streamed(config, images, tuple(names))
+
+
+def _call(name: str) -> sources.Raw:
+    """What a user's function returns, {"train": (inputs, labels), "test": (inputs, labels)}."""
+    found = user_code.call(name)
+    pairs = isinstance(found, dict) and all(
+        isinstance(found.get(split), tuple | list) and len(found[split]) == 2 for split in tabular.SPLITS
+    )
+    if not pairs:
+        raise UsageError(f"{name} returns no {{'train': (inputs, labels), 'test': (inputs, labels)}}: let it")
+    return tabular.from_arrays(name, found, found.get("class_names", ()))

@@ -1,0 +1,1 @@
+"""What a step computes: mixing, objectives, optimisers, and the checks before."""

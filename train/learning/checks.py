@@ -1,0 +1,93 @@
+"""Checks a configuration against its data and devices, before anything is compiled."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from train import models
+from train.config import Config, VaeConfig, known
+from train.data import Dataset
+from train.errors import UsageError
+from train.learning import mixing, objectives, optimizers
+from train.models import own, stages
+from train.models.classifier import MAPS, lacking
+
+
+def check(config: Config, dataset: Dataset, *, devices: int, codec: mixing.Codec | None = None) -> None:
+    """Raises a UsageError, naming what would work, where numbers do not fit one another.
+
+    Args:
+      config: all of it.
+      dataset: the loaded data.
+      devices: how many share a batch.
+      codec: what is mixed with, where that is configured.
+    """
+    mix = config.mix
+    known("space", mix.space, objectives.Slots._fields)
+    check_run(config, dataset, devices=devices)
+    if not 0 <= mix.clean_epochs < config.num_epochs:
+        raise UsageError(
+            f"mix.clean_epochs={mix.clean_epochs}: take from 0 to {config.num_epochs - 1}, or mix.policy=erm"
+        )
+    dense = any(getattr(end, "func", end) is objectives.dense_multimix for end in mixing.ends_of(mix, codec))
+    if dense and config.model.name == "vit" and not mix.clean_weight:
+        raise UsageError(
+            "mix.policy=dense_multimix hardly trains a vit's class token, which is one position of many: "
+            "take mix.clean_weight=1"
+        )
+    shape, classes = dataset.splits["train"].shape, dataset.num_classes
+    model = models.build(config, shape, classes)
+    if ":" in config.model.name:
+        own.check(model, config.model.name, shape, classes)
+    missing = lacking(model, MAPS)
+    if missing and (mix.space == "embeddings" or dense):
+        asked = "mix.space=embeddings" if mix.space == "embeddings" else f"mix.policy={mix.policy}"
+        raise UsageError(
+            f"model {config.model.name} has no {', '.join(missing)}, which {asked} needs: "
+            "mix its inputs or logits, or see train/models/classifier.py"
+        )
+    n = config.data.batch_size // devices // config.optimizer.accumulate
+    inputs = jax.ShapeDtypeStruct((n, *shape), jnp.float32)
+    labels = jax.ShapeDtypeStruct((n, classes), jnp.float32)
+    if mix.space == "layers":
+        places = stages.shapes(model, config.model.name, inputs)
+    else:
+        places = {mix.space: inputs if mix.space == "inputs" else labels}
+    mixing.check(mix, places, labels, codec=codec)
+
+
+def check_run(config: Config | VaeConfig, dataset: Dataset, *, devices: int) -> None:
+    """The part of any run."""
+    if config.num_epochs < 1:
+        raise UsageError(f"num_epochs must be at least 1, got {config.num_epochs}")
+    if not 0 <= config.seed < 2**32:
+        raise UsageError(f"seed must be from 0 to {2**32 - 1}, got {config.seed}")
+    for name in ("checkpoint_steps", "eval_epochs"):
+        if getattr(config, name) < 1:
+            raise UsageError(f"{name} must be at least 1, got {getattr(config, name)}")
+    optimizers.check(config.optimizer, config.num_epochs)
+    _check_batch(config.data.batch_size, len(dataset.splits["train"]), devices, config.optimizer.accumulate)
+
+
+def _check_batch(batch_size: int, n: int, devices: int, accumulate: int) -> None:
+    """The batch is shared evenly by devices, in equal parts."""
+    unit = devices * accumulate
+    if unit <= batch_size <= n and batch_size % unit == 0:
+        return
+    most = n // unit * unit
+    parts = f", in optimizer.accumulate={accumulate} parts each" if accumulate > 1 else ""
+    fewer = "fewer devices or parts" if parts else "fewer devices"
+    advice = f"a multiple of {unit} from {unit} to {most}" if most else fewer
+    raise UsageError(
+        f"data.batch_size={batch_size} does not fit {devices} devices and {n} training samples{parts}: take {advice}"
+    )
+
+
+def fits(function: Callable, *arguments: Any, what: str) -> Any:
+    """The shapes that a function returns; a UsageError in place of what it raises."""
+    try:
+        return jax.eval_shape(function, *arguments)
+    except (TypeError, ValueError, ZeroDivisionError) as error:
+        raise UsageError(f"{what}: {' '.join(str(error).split())}") from None

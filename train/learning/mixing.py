@@ -1,0 +1,170 @@
+"""What a configuration says of mixing: read, and made into an objective."""
+
+from collections.abc import Callable, Mapping
+import functools
+import inspect
+from typing import Any, NamedTuple
+
+import jax
+from jax import Array
+import jax.numpy as jnp
+
+import jaxmix
+from jaxmix import MixFn, policies
+from jaxmix.combinators import erm
+from train.config import Mix
+from train.errors import UsageError
+from train.learning import objectives
+
+OBJECTIVES = {"dense_multimix": objectives.dense_multimix, "approximate_mixup": objectives.approximate_mixup}
+NAMES: Mapping[str, Any] = {**policies.NAMES, **OBJECTIVES}
+
+StepObjective = Callable[[Any, Array, Array, Array, Array], tuple[Array, dict[str, Array]]]
+"""An Objective that takes the number of steps taken before, too."""
+
+
+class Codec(NamedTuple):
+    """A generative model around normalised inputs: encode(inputs) -> latents, decode(latents) -> inputs."""
+
+    encode: Callable[[Array], Array]
+    decode: Callable[[Array], Array]
+
+
+def normal_form(config: Mix) -> str:
+    """The policy, written in the one way that a run folder records."""
+    try:
+        return policies.normal_form(config.policy)
+    except ValueError as error:
+        raise UsageError(f"config.mix.{error}") from None
+
+
+def takes_codec(config: Mix) -> bool:
+    """Whether a function of the policy mixes what a VAE encodes or decodes."""
+    try:
+        return {"encode", "decode"} <= policies.options(config.policy, names=NAMES)
+    except ValueError as error:
+        raise UsageError(f"config.mix.policy {config.policy!r}: {error}") from None
+
+
+def lacks_codec(config: Mix) -> bool:
+    """Whether it does, and the policy does not say what encodes and decodes."""
+    try:
+        return takes_codec(config) and read(config) is None
+    except ValueError:
+        return True
+
+
+def read(config: Mix, *, progress: Any = 0.0, codec: Codec | None = None) -> Any:
+    """The MixFn or the Objective that the policy describes, at a time from 0 to 1.
+
+    Raises:
+      ValueError: as `jaxmix.policy`.
+    """
+    given: dict[str, Any] = codec._asdict() if codec else {}
+    read_policy = functools.partial(policies.read, config.policy, names=NAMES, progress=progress)
+    value = read_policy(given=given)
+    if is_objective(value):
+        return read_policy(given=given | ({"clean_weight": config.clean_weight} if config.clean_weight else {}))
+    value = read_policy(kind=MixFn, given=given)
+    return erm if getattr(value, "func", value) is erm else value
+
+
+def is_objective(value: Any) -> bool:
+    """Whether it is an Objective, by its arguments; a MixFn has no model."""
+    return list(inspect.signature(value).parameters)[:4] == ["model", "batch", "labels", "rng"]
+
+
+def build(config: Mix, *, num_steps: int, codec: Codec | None = None) -> StepObjective:
+    """The objective of a configuration, for a number of mixed steps, and with the VAE it names."""
+
+    def objective(model: Any, batch: Array, labels: Array, rng: Array, step: Array):
+        progress = jnp.minimum(step / max(num_steps, 1), 1.0)
+        value = read(config, progress=progress, codec=codec)
+        if is_objective(value):
+            return value(model, batch, labels, rng)
+        slots = objectives.Slots(**{config.space: value})
+        return objectives.cross_entropy(model, batch, labels, rng, slots=slots, clean_weight=config.clean_weight)
+
+    return objective
+
+
+def clean(config: Mix) -> Mix:
+    """The same but that nothing is mixed."""
+    return Mix(policy="erm", label_smoothing=config.label_smoothing)
+
+
+def of_inputs(config: Mix, codec: Codec | None = None) -> MixFn:
+    """What is done to inputs at the first step."""
+    value = read(config, codec=codec)
+    return erm if config.space != "inputs" or is_objective(value) else value
+
+
+def contraction(config: Mix) -> float | None:
+    """The one alpha by which a model's samples and labels were contracted throughout, so that rescaling may undo that.
+
+    None where there is none: where pairs are matched, or some samples are left, or alpha changes.
+    """
+    if config.space != "inputs" or config.clean_epochs or takes_codec(config):
+        return None
+    value, last = ends_of(config)
+    options = getattr(value, "keywords", {})
+    function = getattr(value, "func", value)
+    alpha = options.get("alpha", 1.0)
+    contracts = (
+        function in (jaxmix.mixup, objectives.approximate_mixup)
+        and options.get("pairing", jaxmix.pairings.permutation) is jaxmix.pairings.permutation
+        and getattr(last, "keywords", {}).get("alpha", 1.0) == alpha
+    )
+    return alpha if contracts else None
+
+
+def ends_of(config: Mix, codec: Codec | None = None) -> list[Any]:
+    """What the policy describes at the first and at the last mixed step, or a UsageError."""
+    try:
+        return [read(config, progress=progress, codec=codec) for progress in (0.0, 1.0)]
+    except ValueError as error:
+        raise UsageError(f"config.mix.{error}") from None
+
+
+def check(
+    config: Mix,
+    places: Mapping[str, jax.ShapeDtypeStruct],
+    labels: jax.ShapeDtypeStruct,
+    *,
+    codec: Codec | None = None,
+) -> None:
+    """Raises a UsageError where the parts of a configuration, or a policy and what it mixes, do not fit one another.
+
+    Args:
+      config: of the mixing.
+      places: what a MixFn is given on each device in its space, by what that is called; several where it is drawn.
+      labels: of it.
+      codec: of the VAE, where one is configured.
+    """
+    if not 0 <= config.label_smoothing < 1:
+        raise UsageError(f"mix.label_smoothing={config.label_smoothing}: take from 0 to less than 1")
+    if config.clean_weight < 0:
+        raise UsageError(f"mix.clean_weight={config.clean_weight}: it must not be negative")
+    ends = ends_of(config, codec)
+    objective, nothing, shaped = is_objective(ends[0]), ends[0] is erm, config.space in ("inputs", "layers")
+    if config.space != "inputs" and (objective or codec):
+        reason = "is an objective of its own" if objective else "mixes inputs, which the VAE decodes"
+        raise UsageError(f"mix.policy={config.policy} {reason}: leave mix.space={config.space}")
+    if nothing and config.clean_epochs:
+        raise UsageError("mix.policy=erm mixes nothing: leave mix.clean_epochs")
+    if config.clean_weight and shaped and not nothing and not objective:
+        raise UsageError(
+            f"mix.clean_weight={config.clean_weight}: it must be 0 where {config.space} are mixed, "
+            "since the network then sees no clean samples"
+        )
+    if objective:  # which is checked together with its model
+        return
+    for name, batch in places.items():
+        what = f"config.mix.policy {config.policy!r}, of {name} {list(batch.shape)} on each device"
+        for fn in ends:
+            try:
+                mixed, _ = jax.eval_shape(fn, batch, labels, jax.random.key(0))
+            except (TypeError, ValueError, ZeroDivisionError) as error:
+                raise UsageError(f"{what}: {' '.join(str(error).split())}") from None
+            if shaped and mixed.shape != batch.shape:
+                raise UsageError(f"{what}, returns {len(mixed)} samples: take mix.space=logits, or embeddings")

@@ -1,0 +1,1 @@
+"""What trained networks are measured by, and its reports."""

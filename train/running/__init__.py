@@ -1,0 +1,1 @@
+"""What a run is: the loop, devices, checkpoints, its folder, its log."""

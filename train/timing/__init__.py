@@ -1,0 +1,1 @@
+"""The benchmark's tables, and what they time."""
