@@ -5,8 +5,9 @@
     logits = classify(embedding)                          [n, d] -> [n, classes], or [n, r, d] -> [n, r, classes]
 
 `stages` names the places within `features` where maps may be mixed, from the first on: at the i-th of them, counted
-from 1, `features` goes on with between(i, maps) in place of its maps [n, *space, channels]. Inputs are place 0, and
-not named. `attention(maps)` [n, r] says how much each position counts, for Dense MultiMix.
+from 1, `features` goes on with between(i, maps) in place of its maps [n, *space, channels], outside of any
+transformation of Flax, such as nn.remat. Inputs are place 0, and not named. `attention(maps)` [n, r] says how much
+each position counts, for Dense MultiMix; without it, their agreement with the mean does.
 
 A model of one's own that has these methods under these names is mixed in the same spaces; one that has only
 __call__(inputs, train) is mixed in its inputs and its logits.
