@@ -472,7 +472,7 @@ def test_what_is_shown_is_what_the_network_sees(accumulate, digits):
     batch = parallel.split(splits.Batch(order_of(samples, 64)[0]))
     jax.block_until_ready(parallel.train_step(step)(parallel.place(state), samples, batch, jax.random.key(3)))
     jax.effects_barrier()
-    images, _ = steps.first_inputs(
+    images, labels = steps.first_inputs(
         samples,
         jax.tree.map(lambda leaf: leaf[0], batch),
         jax.random.key(3),
@@ -484,6 +484,8 @@ def test_what_is_shown_is_what_the_network_sees(accumulate, digits):
     parts = [x for device, x in seen if device == 0]
     assert len(parts) == accumulate
     assert min(np.abs(samples.normalise(images) - x).max() for x in parts) < 1e-4
+    first = np.asarray(samples.labels)[batch.indices[0, : 16 // accumulate]]
+    assert set(np.flatnonzero(labels.sum(0))) <= set(first.tolist())
 
 
 @pytest.mark.slow

@@ -1,7 +1,10 @@
 """A run that is stopped, and one of several processes, ends as it would have ended otherwise."""
 
 import dataclasses
+import io
 import json
+import re
+import sys
 import time
 
 import jax
@@ -82,6 +85,18 @@ def test_a_log_is_not_silent_during_a_long_epoch(tmp_path, monkeypatch, capsys):
         now += 25
         report.step(step, {"loss": np.float32(1 / step)})
     assert capsys.readouterr().out == "step 3 of 100  loss 0.3333\nstep 6 of 100  loss 0.1667\n"
+
+
+def test_the_bar_says_how_long_the_run_will_take(tmp_path, monkeypatch):
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    monkeypatch.setattr(sys, "stderr", terminal)
+    report = reporting.Report(tmp_path, "title", classifier.DISPLAY, step=10, total_steps=100, leads=True)
+    for step in (11, 12):
+        time.sleep(0.15)
+        report.step(step, {"loss": np.float32(0.5)})
+    shown = terminal.getvalue().split("\r")[-1]
+    assert re.search(r"12/100 \[\d\d:\d\d<\d\d:\d\d, .*, loss=0.500\]", shown)
 
 
 @pytest.mark.parametrize(("compiled", "speed"), [(False, 128 / 2), (True, 3 * 128 / 104)])
