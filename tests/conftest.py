@@ -23,14 +23,23 @@ jax.config.update("jax_num_cpu_devices", 4)
 
 _transport = functools.partial(jaxmix.pairings.transport, k=2, solver="exact")
 
-# MixFns over images that keep shapes. All of them take any n that 4 divides at least twice.
-METHODS = {
-    "mixup": jaxmix.mixup,
+
+def public(module, *arguments):
+    """The functions of a module that are called with these arguments, the first of any name, and need no option."""
+    found = {}
+    for name, value in vars(module).items():
+        if inspect.isfunction(value) and not name.startswith("_"):
+            parameters = inspect.signature(value).parameters.values()
+            needed = [p.name for p in parameters if p.default is p.empty]
+            if needed[1:] == list(arguments):
+                found[name] = value
+    return found
+
+
+# MixFns over images that keep shapes: all that the library has, and more. They take any n that 4 divides at least twice.
+METHODS = public(jaxmix, "labels", "rng") | {
     "mixup_shared": functools.partial(jaxmix.mixup, alpha=0.4, shared=True, pairing=jaxmix.pairings.roll),
-    "cutmix": jaxmix.cutmix,
     "cutmix_shared": functools.partial(jaxmix.cutmix, alpha=0.4, shared=True),
-    "hmix": jaxmix.hmix,
-    "gmix": jaxmix.gmix,
     "kcutmix": functools.partial(jaxmix.cutmix, pairing=_transport),
     "kmixup": functools.partial(jaxmix.kmixup, k=4),
     "varmixup": functools.partial(jaxmix.varmixup, encode=lambda x: x, decode=lambda z: z),
@@ -49,16 +58,11 @@ HULLS = {
     "multimix": functools.partial(jaxmix.multimix, num_mixed=5),
     "dense_multimix": functools.partial(jaxmix.dense_multimix, num_mixed=5),
 }
-PAIRINGS = {
-    "permutation": jaxmix.pairings.permutation,
-    "roll": jaxmix.pairings.roll,
+PAIRINGS = public(jaxmix.pairings, "rng") | {
     "transport": functools.partial(jaxmix.pairings.transport, k=3),
 }
-MASKS = {
-    "uniform": jaxmix.masks.uniform,
-    "box": jaxmix.masks.box,
+MASKS = public(jaxmix.masks, "ratio", "rng") | {
     "framed_box": functools.partial(jaxmix.masks.framed_box, area_ratio=0.5),
-    "gaussian": jaxmix.masks.gaussian,
 }
 
 
