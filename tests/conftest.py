@@ -36,7 +36,7 @@ def public(module, *arguments):
     return found
 
 
-# MixFns over images that keep shapes: all that the library has, and more. They take any n that 4 divides at least twice.
+# MixFns over images that keep shapes: all of the library, and more. They take any n that 4 divides at least twice.
 METHODS = public(jaxmix, "labels", "rng") | {
     "mixup_shared": functools.partial(jaxmix.mixup, alpha=0.4, shared=True, pairing=jaxmix.pairings.roll),
     "cutmix_shared": functools.partial(jaxmix.cutmix, alpha=0.4, shared=True),

@@ -32,7 +32,7 @@ def call(name: str, *arguments: Any) -> Any:
 def blamed(name: str) -> Iterator[None]:
     """Makes a UsageError that begins with a name of whatever is raised inside."""
     try:
-        with _current_folder():
+        with current_folder():
             yield
     except ModuleNotFoundError as error:
         raise UsageError(f"{name}: there is no module {error.name}, here or installed: name another") from None
@@ -54,7 +54,8 @@ def _place(error: Exception) -> str:
 
 
 @contextlib.contextmanager
-def _current_folder() -> Iterator[None]:
+def current_folder() -> Iterator[None]:
+    """Modules of the folder that the program was started in are found, too."""
     before = sys.path.copy()
     sys.path.append(os.getcwd())
     importlib.invalidate_caches()

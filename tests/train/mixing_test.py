@@ -1,6 +1,9 @@
 """What a configuration says of mixing: as text, as an objective, and as it was once said."""
 
 import functools
+import re
+import shlex
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -11,8 +14,8 @@ import jaxmix
 from jaxmix.combinators import erm
 from tests.api_test import PUBLIC
 from tests.conftest import function
-from tests.train.conftest import setup
-from train import config, flat_mix
+from tests.train.conftest import ROOT, setup
+from train import config, flat_mix, main
 from train.config import Mix
 from train.data import splits
 from train.learning import mixing, steps
@@ -57,11 +60,15 @@ def test_nothing_is_mixed_however_that_is_written():
 
 
 def test_an_objective_of_one_s_own_is_told_from_a_method(tmp_path, monkeypatch):
+    """And is found in the current folder."""
     (tmp_path / "own_objectives.py").write_text("""
 def scaled(model, batch, labels, rng, *, by=1.0, clean_weight=0.0):
     return by * batch.sum() + clean_weight, {}
 """)
-    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
+    monkeypatch.setitem(sys.modules, "own_objectives", None)
+    del sys.modules["own_objectives"]
     mix = Mix("own_objectives:scaled(by=linear(2.0, 4.0))", clean_weight=7.0)
     objective = mixing.build(mix, num_steps=10)
     assert [float(objective(None, jnp.ones(2), None, None, step)[0]) for step in (0, 5, 10, 20)] == [
@@ -133,3 +140,17 @@ def test_configurations_of_before_are_read_as_policies(old, policy):
 
 def test_the_default_is_that_of_before():
     assert config.from_tree(config.Config, {"mix": {"method": "kmixup"}}) == config.Config()
+
+
+@pytest.mark.slow
+def test_the_policies_of_the_page_train(tmp_path, capsys):
+    readme = (ROOT / "README.md").read_text()
+    (block,) = [block for block in re.findall(r"```sh\n(.*?)```", readme, re.DOTALL) if "policy='cutmix" in block]
+    commands = [shlex.split(line, comments=True) for line in block.splitlines()]
+    assert len(commands) > 3
+    for i, command in enumerate(commands):
+        assert command[:3] == ["python", "-m", "train.main"]
+        small = ["--config.num_epochs=6", "--config.model.width=4", f"--workdir={tmp_path / str(i)}"]
+        assert main.main([*command[3:], *small]) == 0
+        written = config.read(tmp_path / str(i) / "config.json", config.Config).mix
+        assert mixing.normal_form(written) == written.policy

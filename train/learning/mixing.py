@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import jaxmix
 from jaxmix import MixFn, policies
 from jaxmix.combinators import erm
+from train import user_code
 from train.config import Mix
 from train.errors import UsageError
 from train.learning import objectives
@@ -41,7 +42,8 @@ def normal_form(config: Mix) -> str:
 def takes_codec(config: Mix) -> bool:
     """Whether a function of the policy mixes what a VAE encodes or decodes."""
     try:
-        return {"encode", "decode"} <= policies.options(config.policy, names=NAMES)
+        with user_code.current_folder():
+            return {"encode", "decode"} <= policies.options(config.policy, names=NAMES)
     except ValueError as error:
         raise UsageError(f"config.mix.policy {config.policy!r}: {error}") from None
 
@@ -62,10 +64,11 @@ def read(config: Mix, *, progress: Any = 0.0, codec: Codec | None = None) -> Any
     """
     given: dict[str, Any] = codec._asdict() if codec else {}
     read_policy = functools.partial(policies.read, config.policy, names=NAMES, progress=progress)
-    value = read_policy(given=given)
-    if is_objective(value):
-        return read_policy(given=given | ({"clean_weight": config.clean_weight} if config.clean_weight else {}))
-    value = read_policy(kind=MixFn, given=given)
+    with user_code.current_folder():
+        value = read_policy(given=given)
+        if is_objective(value):
+            return read_policy(given=given | ({"clean_weight": config.clean_weight} if config.clean_weight else {}))
+        value = read_policy(kind=MixFn, given=given)
     return erm if getattr(value, "func", value) is erm else value
 
 
