@@ -161,11 +161,16 @@ class _Scope(NamedTuple):
 
 def _parsed(text: str) -> ast.expr:
     """The tree of a policy, in which module:function is an attribute."""
-    strings_or_colons = r"""('[^']*'|"[^"]*")|(?<=\w):(?=[A-Za-z_])"""
+    strings_or_colons = r"""('(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*")|(?<=\w):(?=[^\W\d])"""
     try:
-        return ast.parse(re.sub(strings_or_colons, lambda match: match[1] or ".", text.strip()), mode="eval").body
+        tree = ast.parse(re.sub(strings_or_colons, lambda match: match[1] or ".", text.strip()), mode="eval").body
     except (SyntaxError, ValueError) as error:
         raise ValueError(f"{getattr(error, 'msg', error)}: write it as cutmix(alpha=0.5)") from None
+    for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+        given = [keyword.arg for keyword in call.keywords if keyword.arg]
+        if repeated := [name for name in given if given.count(name) > 1]:
+            raise ValueError(f"{_written(call.func)} has {repeated[0]} twice")
+    return tree
 
 
 def _value(node: ast.expr, scope: _Scope) -> Any:
@@ -206,8 +211,8 @@ def _named(node: ast.expr, names: Mapping[str, Callable]) -> Any:
                 raise ValueError(f"{path} is no name of a module")
             try:
                 found = importlib.import_module(path)
-            except ImportError as error:
-                raise ValueError(f"{_written(node)}: {error}") from None
+            except Exception as error:  # of that module's own code
+                raise ValueError(f"{_written(node)}: {signatures.line(error)}") from None
             if not callable(getattr(found, name, None)):
                 others = [other for other, value in vars(found).items() if callable(value) and other[0] != "_"]
                 advice = signatures.nearest(name, others, "is it defined there?")

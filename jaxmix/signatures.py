@@ -62,8 +62,10 @@ def called(
     _check_values(function, name, arguments, filled)
     try:
         return function(*arguments, **filled)
-    except (TypeError, ValueError) as error:
-        raise ValueError(str(error)) from None
+    except ValueError:
+        raise
+    except Exception as error:  # of anyone's function
+        raise ValueError(f"{name}: {line(error)}") from None
 
 
 def check_kind(what: str, annotation: Any, value: Any) -> None:
@@ -74,7 +76,7 @@ def check_kind(what: str, annotation: Any, value: Any) -> None:
             start = 1 if kind == MixFn else 0
             if found[start : start + len(arguments)] != arguments:
                 signature = ", ".join(("batch",)[:start] + arguments)
-                raise ValueError(f"{what} must be a {name}, a function of ({signature})")
+                raise ValueError(f"{what} must be a {name}, a function of ({signature}), by these names")
 
 
 def nearest(name: str, names: Collection[str], otherwise: str) -> str:
@@ -82,6 +84,11 @@ def nearest(name: str, names: Collection[str], otherwise: str) -> str:
     if near := difflib.get_close_matches(name, names, n=1, cutoff=0.6):
         return f"did you mean {near[0]}?"
     return f"take one of {', '.join(names)}" if 0 < len(names) < 10 else otherwise
+
+
+def line(error: Exception) -> str:
+    """What an error is, and says, in one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def _parameters(function: Any) -> Mapping[str, inspect.Parameter]:
@@ -115,15 +122,21 @@ def _check_values(function: Any, name: str, arguments: Sequence[Any], filled: Ma
         for one in value if parameter.kind is parameter.VAR_POSITIONAL else (value,):
             what, annotation = f"{option} of {name}", parameter.annotation
             choices = _choices(annotation)
-            if isinstance(one, str) and annotation not in (parameter.empty, str, Any) and one not in choices:
+            free = isinstance(annotation, str) or any(
+                kind in (str, Any, parameter.empty) for kind in _parts(annotation)
+            )
+            if isinstance(one, str) and not free and one not in choices:
                 raise ValueError(f"{what} cannot be {one!r}: {nearest(one, choices, 'it is no text')}")
             check_kind(what, annotation, one)
 
 
+def _parts(annotation: Any) -> tuple[Any, ...]:
+    """What a union is of, or the annotation alone."""
+    unions = (typing.Union, types.UnionType)
+    return typing.get_args(annotation) if typing.get_origin(annotation) in unions else (annotation,)
+
+
 def _choices(annotation: Any) -> tuple[str, ...]:
     """What a Literal lists, alone or in a union."""
-    if typing.get_origin(annotation) is typing.Literal:
-        return typing.get_args(annotation)
-    unions = (typing.Union, types.UnionType)
-    parts = typing.get_args(annotation) if typing.get_origin(annotation) in unions else ()
-    return tuple(choice for part in parts for choice in _choices(part))
+    literals = [part for part in _parts(annotation) if typing.get_origin(part) is typing.Literal]
+    return tuple(choice for literal in literals for choice in typing.get_args(literal))

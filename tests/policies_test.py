@@ -142,6 +142,15 @@ def checkered(space, ratio, rng, *, cells):
 def halves(batch, labels, rng, *, scale=1.0):
     return batch * scale, labels
 
+def free(batch, labels, rng, *, mode: str | None = None, other: "str" = ""):
+    return batch, labels
+
+def failing(fn):
+    raise KeyError("two\\nlines")
+
+def other_names(x, y, key):
+    return x, y
+
 def doubled(fn):
     return lambda batch, labels, rng: fn(*fn(batch, labels, rng), rng)
 """
@@ -151,11 +160,16 @@ def doubled(fn):
     assert fn.keywords["mask"].keywords == {"cells": 4}
     assert float(jaxmix.policy("own_mixes:halves(scale=0.5)")(X, LABELS, jax.random.key(0))[0].max()) == 119.5
     assert jaxmix.policy("own_mixes:doubled(own_mixes:halves(scale=2))")(X, LABELS, None)[0].max() == 4 * 239
+    assert jaxmix.policy("own_mixes:free(mode='a', other='b:c')").keywords == {"mode": "a", "other": "b:c"}
+    (tmp_path / "broken_mixes.py").write_text("def f(:")
     for wrong, words in (
+        ("broken_mixes:f", "broken_mixes:f: SyntaxError: invalid syntax"),
+        ("own_mixes:failing(mixup)", "own_mixes:failing: KeyError: "),
+        ("own_mixes:other_names", "a function of (batch, labels, rng), by these names"),
         ("own_mixes:halfs()", "own_mixes has no function halfs: did you mean halves?"),
         ("own_mixes:halves(scales=2)", "own_mixes:halves has no option scales: did you mean scale?"),
         ("mix(pairing=roll, ratio=beta, mask=own_mixes:checkered())", "own_mixes:checkered needs cells="),
-        ("own_mixis:halves", "own_mixis:halves: No module named 'own_mixis'"),
+        ("own_mixis:halves", "own_mixis:halves: ModuleNotFoundError: No module named 'own_mixis'"),
     ):
         with pytest.raises(ValueError, match=re.escape(words)):
             jaxmix.policy(wrong)
@@ -168,6 +182,7 @@ def doubled(fn):
         ('kmixup( solver = "exact",k=4,)', "kmixup(solver='exact', k=4)"),
         ("multimix(num_mixed=10,\n alpha=[.5,2.])", "multimix(num_mixed=10, alpha=(0.5, 2.0))"),
         ("one_of(mixup, probabilities=[1.0])", "one_of(mixup, probabilities=(1.0,))"),
+        ("a:f(x='it\\'s a:b', y=\"'c:d\")", 'a:f(x="it\'s a:b", y="\'c:d")'),
         ("cutmix(alpha = linear(1, -2))", "cutmix(alpha=linear(1, -2))"),
     ],
 )
@@ -190,6 +205,8 @@ def test_the_normal_form(text, normal):
         ("box", "the policy must be a method, a function of (batch, labels, rng)"),
         ("sometimes(box, probability=0.5)", "fn of sometimes must be a method"),
         ("one_of(mixup, 3)", "fns of one_of must be a method"),
+        ("mixup(alpha=0.3, alpha=0.4)", "mixup has alpha twice"),
+        ("3", "the policy must be a method"),
         ("mixup(0.3)", "mixup takes options by name, such as mixup(alpha=...)"),
         ("multimix()", "multimix needs num_mixed="),
         ("multimix", "multimix needs num_mixed="),

@@ -35,13 +35,15 @@ class Run:
         self._predictor = asked
 
     def logits(self, inputs: Any) -> np.ndarray:
-        """Of uint8 images [n, h, w, c], or rows of numbers [n, d]: float32 [n, classes].
+        """Of uint8 images [n, h, w, c], gray ones [n, h, w], too, or rows of numbers [n, d]: float32 [n, classes].
 
         Raises:
           UsageError: if the samples are of another shape or dtype than those of the run.
         """
         inputs = np.asarray(inputs)
         images = len(self.input_shape) == 3
+        if images and inputs.ndim == 3 and self.input_shape[-1] == 1:
+            inputs = inputs[..., None]
         fits = inputs.dtype == np.uint8 if images else inputs.dtype.kind in "fiu"
         if inputs.shape[1:] != self.input_shape or not inputs.ndim or not fits:
             wanted = f"[n, {', '.join(map(str, self.input_shape))}]"

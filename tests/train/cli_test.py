@@ -54,6 +54,16 @@ from train.running import run_folder
         ("mix.policy=dense_multimix model.name=vit model.patch_size=2", "class token.*take mix.clean_weight=1"),
         ("mix.policy=approximate_mixup mix.clean_weight=1", "no function in it has the option clean_weight"),
         ("mix.policy=cutmix mix.space=logits", "this mask needs an axis longer than 1"),
+        (
+            "mix.policy=one_of(mixup,cutmix,probabilities=(linear(.9,.1),linear(.1,.9)))",
+            "linear is for alpha and its like: one_of: Tracer",
+        ),
+        ("mix.policy=varmixup(alfa=1)", "varmixup has no option alfa: did you mean alpha?"),
+        ("mix.policy=3", "the policy must be a method"),
+        (
+            "mix.policy=dense_multimix(clean_weight=0.5) mix.clean_weight=1",
+            "clean_weight is said twice, there and by mix.clean_weight",
+        ),
         ("mix.policy=mixup(", "policy 'mixup.': .* write it as cutmix.alpha=0.5."),
         ("mix.policy=train.learning.steps:pixels", "the policy must be a method, a function of"),
         ("mix.space=logit", "unknown space logit: did you mean logits?"),

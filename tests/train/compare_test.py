@@ -285,6 +285,7 @@ def test_everything_is_written(tmp_path, monkeypatch, capsys):
         ({"measures": ("accuracy", "nll", "ecee")}, "unknown measure ecee: did you mean ece?"),
         ({"methods": {"erm": config.Mix("erm")}, "alphas": ()}, "unknown method of a claim mixup"),
         ({"methods": {"erm": config.Mix("erm")}}, "alphas=(0.2, 1.0) and policies with {alpha}, none: give both or"),
+        ({"methods": {"erm": config.Mix("emr"), "mixup": config.Mix("mixup(alpha={alpha})")}}, "jaxmix has no emr"),
         ({"alphas": ()}, "alphas=() and policies with {alpha}, mixup: give both or neither"),
         ({"datasets": {"d": config.Config()}}, "d needs data.num_validation"),
         ({"by_corruption": ("erm",)}, "unknown measure by corruption corrupted_accuracy"),

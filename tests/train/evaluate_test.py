@@ -47,8 +47,8 @@ def few(monkeypatch):
     """Few corruptions and strengths of attack, which are the same programs."""
     kept = {name: corruptions.CORRUPTIONS[name] for name in ("gaussian_noise", "contrast", "jpeg_compression")}
     monkeypatch.setattr(corruptions, "CORRUPTIONS", kept)
-    monkeypatch.setattr(sections, "SEVERITIES", (1, 5))
-    monkeypatch.setattr(sections, "EPSILONS", (1, 8))
+    monkeypatch.setattr(robustness, "SEVERITIES", (1, 5))
+    monkeypatch.setattr(robustness, "EPSILONS", (1, 8))
 
 
 def probabilities_of(run_folder, images):

@@ -1,5 +1,6 @@
 """What a configuration says of mixing: as text, as an objective, and as it was once said."""
 
+import contextlib
 import functools
 import re
 import shlex
@@ -14,12 +15,14 @@ import jaxmix
 from jaxmix.combinators import erm
 from tests.api_test import PUBLIC
 from tests.conftest import function
-from tests.train.conftest import ROOT, setup
+from tests.train.conftest import ROOT, setup, small_config
 from train import config, flat_mix, main
 from train.config import Mix
 from train.data import splits
+from train.errors import UsageError
 from train.learning import mixing, steps
 from train.running import parallel
+from train.tasks import classifier
 
 
 @pytest.mark.parametrize("method", [method for method in PUBLIC if method != "dense_multimix"])
@@ -43,6 +46,8 @@ def test_every_method_of_the_library_may_be_configured(method):
         (Mix("sometimes(mixup, probability=0.5)"), None),
         (Mix("mixup(alpha=linear(1.0, 0.5))"), None),
         (Mix("mixup", clean_epochs=1), None),
+        (Mix("mixup", label_smoothing=0.1), None),
+        (Mix("no_such_module_here:mixup"), None),
         (Mix("mixup", "embeddings"), None),
         (Mix("reconstructed(mixup)", vae="gone"), None),
         (Mix("cutmix"), None),
@@ -78,6 +83,49 @@ def scaled(model, batch, labels, rng, *, by=1.0, clean_weight=0.0):
         15.0,
     ]
     assert not mixing.is_objective(mixing.read(Mix("mixup")))
+
+
+def test_what_is_shown_of_alpha_that_follows_the_run_is_what_a_traced_step_draws():
+    batch, labels, rng = jax.random.normal(jax.random.key(1), (16, 4)), jnp.eye(16), jax.random.key(2)
+    shown = mixing.of_inputs(Mix("mixup(alpha=linear(1.0, 0.2))"))(batch, labels, rng)[1]
+    np.testing.assert_allclose(shown, jax.jit(jaxmix.mixup)(batch, labels, rng, alpha=jnp.float32(1))[1], atol=1e-6)
+    assert not np.allclose(shown, jaxmix.mixup(batch, labels, rng)[1], atol=0.1)
+    contracted = mixing.of_inputs(Mix("approximate_mixup(alpha=0.4)"))(batch, labels, rng)[0]
+    np.testing.assert_allclose(contracted, jaxmix.regularization.contract(batch, batch.mean(0), alpha=0.4), atol=1e-6)
+
+
+RETURNED = {
+    "batch.sum(), {'more': 1.0}": "",
+    "batch.sum(), {}": "",
+    "batch.sum()": "returns no loss of shape",
+    "batch.sum((1, 2, 3)), {}": "returns no loss of shape",
+    "batch.sum(), {'each': batch}": "returns no loss of shape",
+    "{}['x']": "config.mix.policy 'own_objective:f': 'x'",
+}
+
+
+@pytest.mark.parametrize("returned", RETURNED)
+def test_what_an_objective_of_one_s_own_returns_is_looked_at_before_it_is_compiled(
+    returned, digits, tmp_path, monkeypatch
+):
+    (tmp_path / "own_objective.py").write_text(f"def f(model, batch, labels, rng):\n    return {returned}")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "own_objective", raising=False)
+    chosen = small_config(policy="own_objective:f")
+    expected = pytest.raises(UsageError, match=RETURNED[returned]) if RETURNED[returned] else contextlib.nullcontext()
+    with expected:
+        classifier.build(chosen, digits)
+    monkeypatch.delitem(sys.modules, "own_objective", raising=False)
+
+
+@pytest.mark.parametrize(("returned", "message"), [("labels[:, :3]", "with labels float32.32, 3."), ("{}['x']", "'x'")])
+def test_what_a_method_of_one_s_own_returns_is_looked_at_too(returned, message, digits, tmp_path, monkeypatch):
+    (tmp_path / "own_method.py").write_text(f"def f(batch, labels, rng):\n    return batch, {returned}")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "own_method", raising=False)
+    with pytest.raises(UsageError, match=message):
+        classifier.build(small_config(policy="own_method:f"), digits)
+    monkeypatch.delitem(sys.modules, "own_method", raising=False)
 
 
 def test_labels_are_smoothed_before_they_are_mixed(digits):

@@ -437,7 +437,8 @@ def test_a_run_is_a_function_of_samples_without_its_data_for_any_number_of_them(
         found = runs.load("runs/x", batch_size=8).logits(images[:n]) if n == 17 else model.logits(images[:n])
         assert found.shape == (n, 10)
         np.testing.assert_allclose(found, logits[:n], rtol=1e-4, atol=1e-4)
-    for wrong in (images[0], images[:, :7], images / 255, images[..., 0], 3):
+    np.testing.assert_array_equal(model.logits(images[..., 0]), logits)
+    for wrong in (images[0], images[:, :7], images / 255, images[:, 0, 0], 3):
         with pytest.raises(UsageError, match=r"nothing that .*give images uint8\[n, 8, 8, 1\], from 0 to 255"):
             model.logits(wrong)
     pathlib.Path("runs/x/data.json").write_text("{}")

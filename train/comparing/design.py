@@ -116,7 +116,7 @@ def run(comparison: Comparison, dataset: str, method: str, alpha: float | None, 
 
 def with_alpha(mix: Mix, alpha: float) -> Mix:
     """The mixing with a number in place of {alpha}."""
-    return dataclasses.replace(mix, policy=mix.policy.replace(ALPHA, f"{alpha:g}"))
+    return dataclasses.replace(mix, policy=mix.policy.replace(ALPHA, repr(float(alpha))))
 
 
 def placed(comparison: Comparison, **places: Any) -> Comparison:
@@ -161,6 +161,10 @@ def check(comparison: Comparison) -> None:
         raise UsageError(
             f"alphas={comparison.alphas} and policies with {ALPHA}, {', '.join(tuned) or 'none'}: give both or neither"
         )
+    from train.learning import mixing  # needs JAX
+
+    for mix in comparison.methods.values():
+        mixing.check_policy(with_alpha(mix, comparison.alphas[0]) if ALPHA in mix.policy else mix)
     for rescaling in comparison.rescalings:
         known("rescaling", rescaling, list(RESCALINGS))
     for measure in comparison.measures:

@@ -25,7 +25,7 @@ def get_config() -> Config:
             std=(0.2023, 0.1994, 0.2010),
         ),
         model=Model(name="preact_resnet18", final_norm=False),
-        mix=Mix("kmixup(k=16, alpha=10.0, shared=True)"),
+        mix=Mix("kmixup(k=16, shared=True, alpha=10.0)"),
         optimizer=Optimizer(
             name="sgd", learning_rate=0.1, weight_decay=1e-4, schedule="steps", milestones=(100, 150), warmup_epochs=0.0
         ),

@@ -32,7 +32,8 @@ def check(config: Config, dataset: Dataset, *, devices: int, codec: mixing.Codec
             f"mix.clean_epochs={mix.clean_epochs}: take from 0 to {config.num_epochs - 1}, or mix.policy=erm"
         )
     dense = any(getattr(end, "func", end) is objectives.dense_multimix for end in mixing.ends_of(mix, codec))
-    if dense and config.model.name == "vit" and not mix.clean_weight:
+    weighed = any(getattr(end, "keywords", {}).get("clean_weight") for end in mixing.ends_of(mix, codec))
+    if dense and config.model.name == "vit" and not weighed:
         raise UsageError(
             "mix.policy=dense_multimix hardly trains a vit's class token, which is one position of many: "
             "take mix.clean_weight=1"
@@ -89,5 +90,5 @@ def fits(function: Callable, *arguments: Any, what: str) -> Any:
     """The shapes that a function returns; a UsageError in place of what it raises."""
     try:
         return jax.eval_shape(function, *arguments)
-    except (TypeError, ValueError, ZeroDivisionError) as error:
+    except Exception as error:  # of a user's function, too
         raise UsageError(f"{what}: {' '.join(str(error).split())}") from None

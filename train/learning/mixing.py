@@ -66,15 +66,19 @@ def read(config: Mix, *, progress: Any = 0.0, codec: Codec | None = None) -> Any
     read_policy = functools.partial(policies.read, config.policy, names=NAMES, progress=progress)
     with user_code.current_folder():
         value = read_policy(given=given)
+        if is_objective(value) and config.clean_weight:
+            if "clean_weight" in getattr(value, "keywords", {}):
+                raise ValueError(f"policy {config.policy!r}: clean_weight is said twice, there and by mix.clean_weight")
+            return read_policy(given=given | {"clean_weight": config.clean_weight})
         if is_objective(value):
-            return read_policy(given=given | ({"clean_weight": config.clean_weight} if config.clean_weight else {}))
+            return value
         value = read_policy(kind=MixFn, given=given)
     return erm if getattr(value, "func", value) is erm else value
 
 
 def is_objective(value: Any) -> bool:
     """Whether it is an Objective, by its arguments; a MixFn has no model."""
-    return list(inspect.signature(value).parameters)[:4] == ["model", "batch", "labels", "rng"]
+    return callable(value) and list(inspect.signature(value).parameters)[:4] == ["model", "batch", "labels", "rng"]
 
 
 def build(config: Mix, *, num_steps: int, codec: Codec | None = None) -> StepObjective:
@@ -84,7 +88,8 @@ def build(config: Mix, *, num_steps: int, codec: Codec | None = None) -> StepObj
         progress = jnp.minimum(step / max(num_steps, 1), 1.0)
         value = read(config, progress=progress, codec=codec)
         if is_objective(value):
-            return value(model, batch, labels, rng)
+            loss, metrics = value(model, batch, labels, rng)
+            return loss, {"loss": loss} | metrics
         slots = objectives.Slots(**{config.space: value})
         return objectives.cross_entropy(model, batch, labels, rng, slots=slots, clean_weight=config.clean_weight)
 
@@ -98,18 +103,24 @@ def clean(config: Mix) -> Mix:
 
 def of_inputs(config: Mix, codec: Codec | None = None) -> MixFn:
     """What is done to inputs at the first step."""
-    value = read(config, codec=codec)
+    value = read(config, progress=jnp.float32(0), codec=codec)  # traced, as a step's is: other draws of a fixed alpha
+    if getattr(value, "func", value) is objectives.approximate_mixup:
+        return functools.partial(objectives.contracted, alpha=getattr(value, "keywords", {}).get("alpha", 1.0))
     return erm if config.space != "inputs" or is_objective(value) else value
 
 
 def contraction(config: Mix) -> float | None:
     """The one alpha by which a model's samples and labels were contracted throughout, so that rescaling may undo that.
 
-    None where there is none: where pairs are matched, or some samples are left, or alpha changes.
+    None where there is none: where pairs are matched, some samples are left, alpha changes, labels are smoothed, or the
+    policy is of a module that is not here.
     """
-    if config.space != "inputs" or config.clean_epochs or takes_codec(config):
+    try:
+        if config.space != "inputs" or config.clean_epochs or config.label_smoothing or takes_codec(config):
+            return None
+        value, last = ends_of(config)
+    except UsageError:
         return None
-    value, last = ends_of(config)
     options = getattr(value, "keywords", {})
     function = getattr(value, "func", value)
     alpha = options.get("alpha", 1.0)
@@ -122,11 +133,16 @@ def contraction(config: Mix) -> float | None:
 
 
 def ends_of(config: Mix, codec: Codec | None = None) -> list[Any]:
-    """What the policy describes at the first and at the last mixed step, or a UsageError."""
+    """What the policy describes before the first and after the last mixed step, or a UsageError."""
     try:
         return [read(config, progress=progress, codec=codec) for progress in (0.0, 1.0)]
     except ValueError as error:
         raise UsageError(f"config.mix.{error}") from None
+
+
+def check_policy(config: Mix) -> None:
+    """Raises a UsageError where the policy cannot be read, whatever the VAE."""
+    ends_of(config, Codec(jnp.asarray, jnp.asarray) if takes_codec(config) and lacks_codec(config) else None)
 
 
 def check(
@@ -162,12 +178,31 @@ def check(
         )
     if objective:  # which is checked together with its model
         return
+
+    def traced(batch: Array, labels: Array, rng: Array, progress: Array) -> tuple[Array, Array]:
+        return read(config, progress=progress, codec=codec)(batch, labels, rng)
+
     for name, batch in places.items():
         what = f"config.mix.policy {config.policy!r}, of {name} {list(batch.shape)} on each device"
         for fn in ends:
-            try:
-                mixed, _ = jax.eval_shape(fn, batch, labels, jax.random.key(0))
-            except (TypeError, ValueError, ZeroDivisionError) as error:
-                raise UsageError(f"{what}: {' '.join(str(error).split())}") from None
-            if shaped and mixed.shape != batch.shape:
-                raise UsageError(f"{what}, returns {len(mixed)} samples: take mix.space=logits, or embeddings")
+            _fits(fn, batch, labels, what=what, shaped=shaped)
+        try:
+            jax.eval_shape(traced, batch, labels, jax.random.key(0), jnp.float32(0))
+        except Exception as error:  # of what had to be known before
+            reason = " ".join(str(error).removeprefix(f"policy {config.policy!r}: ").split())
+            raise UsageError(f"{what}: linear is for alpha and its like: {reason[:120]}") from None
+
+
+def _fits(fn: MixFn, batch: jax.ShapeDtypeStruct, labels: jax.ShapeDtypeStruct, *, what: str, shaped: bool) -> None:
+    """Raises a UsageError where a MixFn does not take what it is given, or returns what cannot be gone on with."""
+    try:
+        mixed, targets = jax.eval_shape(fn, batch, labels, jax.random.key(0))
+    except Exception as error:  # of a user's function, too
+        raise UsageError(f"{what}: {' '.join(str(error).split())}") from None
+    if shaped and len(mixed) != len(batch):
+        raise UsageError(f"{what}, returns {len(mixed)} samples: take mix.space=logits, or embeddings")
+    expected = batch if shaped else mixed, jax.ShapeDtypeStruct((len(mixed), *labels.shape[1:]), labels.dtype)
+    pairs = zip((mixed, targets), expected, strict=True)
+    if any((got.shape, got.dtype) != (wanted.shape, wanted.dtype) for got, wanted in pairs):
+        got = f"{mixed.dtype}{list(mixed.shape)} with labels {targets.dtype}{list(targets.shape)}"
+        raise UsageError(f"{what}, returns {got}: let it keep the shapes and dtypes of a sample and its label")

@@ -60,7 +60,8 @@ def norm(train: bool, dtype: Any, **options: Any) -> nn.Module:
 
 def lacking(model: Any, names: Sequence[str]) -> list[str]:
     """Which of these a model has not."""
-    return [name for name in names if not hasattr(type(model), name)]
+    fields = getattr(type(model), "__dataclass_fields__", {})
+    return [name for name in names if not hasattr(type(model), name) and name not in fields]
 
 
 def attention(model: Any, maps: Float[Array, "n r d"]) -> Float[Array, "n r"]:

@@ -100,7 +100,8 @@ class Checkpoints:
         """
         wanted = _tree(like)
         content = manifest.read(self._path())
-        if not allow_config_change and content["config"] != self._fingerprint:
+        comparable = "measured" in content  # manifests of before have a hash of other fields
+        if comparable and not allow_config_change and content["config"] != self._fingerprint:
             raise UsageError(
                 f"the checkpoint {self._path()} was saved under another configuration: "
                 "go on all the same by --allow_config_change"

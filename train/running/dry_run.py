@@ -29,7 +29,7 @@ def show(config: Any, workdir: pathlib.Path | None, build: Build, *, allow_confi
     dataset, program = prepare(config, build)
     step = 0
     if workdir:
-        run_folder.check(workdir, config, allow_change=allow_config_change)
+        run_folder.check(workdir, config, digest=dataset.digest, allow_change=allow_config_change)
         step = checkpoints.Checkpoints(workdir / "checkpoints").step
     if not parallel.leads():
         return

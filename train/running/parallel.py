@@ -75,7 +75,7 @@ def new_folder(name: str) -> pathlib.Path:
     """A run folder named after what is run and when."""
     if jax.process_count() > 1:
         raise UsageError("several processes need one run folder: name it by --workdir")
-    plain = re.sub(r"[^\w.=-]+", "_", name).strip("_")
+    plain = re.sub(r"[^\w.=-]+", "_", name).strip("_")[:100]
     return pathlib.Path("runs") / f"{plain}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 

@@ -7,6 +7,7 @@ import pathlib
 import re
 import statistics
 import sys
+import textwrap
 import time
 from typing import Any, NamedTuple
 
@@ -45,7 +46,8 @@ class Report:
     """A run folder being written, and the progress of the run; silent in all processes but the leading one."""
 
     def __init__(self, folder: pathlib.Path, title: str, display: Display, *, step: int, total_steps: int, leads: bool):
-        self._folder, self._title, self._display, self._leads = folder, title, display, leads
+        self._folder, self._display, self._leads = folder, display, leads
+        self._title = textwrap.fill(title, 90)
         self.rows: list[Row] = []
         self._spoke = time.monotonic()
         self._bar = tqdm.tqdm(

@@ -56,10 +56,11 @@ def claim(folder: pathlib.Path, config: Any, *, digest: str = "", allow_change: 
     return lock
 
 
-def check(folder: pathlib.Path, config: Any, *, allow_change: bool = False) -> None:
+def check(folder: pathlib.Path, config: Any, *, digest: str = "", allow_change: bool = False) -> None:
     """Raises a UsageError where claim would; writes nothing."""
     if (folder / CONFIG).exists():
         _check_same(folder, config, allow_change)
+        _check_data(folder, config.data.name, digest, allow_change)
     elif folder.is_dir():
         _check_own(folder)
     elif folder.exists():

@@ -165,6 +165,7 @@ def load(folder: pathlib.Path, shape: tuple[int, ...]) -> Codec:
 
 def for_mixing(mix: config_lib.Mix, config: config_lib.Data, dataset: Dataset) -> Codec | None:
     """The VAE that a policy needs, or None; see `for_classifier`."""
+    mixing.check_policy(mix)
     if mix.vae and not mixing.takes_codec(mix):
         raise UsageError(
             f"mix.vae={mix.vae} is of no use to mix.policy={mix.policy}: take varmixup(...), or {mix.policy} "

@@ -13,6 +13,7 @@ from jaxmix.evaluation import calibration
 from train import models
 from train.config import Config
 from train.data import Dataset, augmentation
+from train.errors import UsageError
 from train.learning import checks, mixing, optimizers, steps
 from train.running import best, loop, parallel
 from train.running.figures import Line, Panel
@@ -128,14 +129,11 @@ def objective_fits(config: Config, dataset: Dataset, model: nn.Module, codec: mi
             functools.partial(model.init, train=False), jax.random.key(0), inputs, what="config.model"
         )
         loss, what = nn.apply(objective, model, mutable=mutable), f"config.mix.policy {config.mix.policy!r}"
-        checks.fits(
-            functools.partial(loss, rngs={"dropout": jax.random.key(1)}),
-            variables,
-            inputs,
-            labels,
-            jax.random.key(0),
-            what=what,
-        )
+        dropout = functools.partial(loss, rngs={"dropout": jax.random.key(1)})
+        found, _ = checks.fits(dropout, variables, inputs, labels, jax.random.key(0), what=what)
+        pair = isinstance(found, tuple) and len(found) == 2 and isinstance(found[1], dict)
+        if not pair or any(getattr(leaf, "shape", None) != () for leaf in (found[0], *found[1].values())):
+            raise UsageError(f"{what} returns no loss of shape () and dict of metrics of shape (): let it")
 
 
 def init(config: Config, dataset: Dataset, rng: jax.Array) -> steps.TrainState:
