@@ -281,6 +281,7 @@ def test_the_error_of_the_second_order_loss_is_of_third_order(kind):
     assert 5 < errors[0] / errors[1] < 13
 
 
+@pytest.mark.slow
 def test_every_term_is_its_definition():
     """The covariances and derivatives formed in full."""
     batch, labels = samples()
@@ -330,6 +331,7 @@ def test_few_partners_estimate_without_bias():
     assert 1e-5 < error < 0.01 * abs(float(exact))
 
 
+@pytest.mark.slow
 def test_samples_that_a_network_couples_do_not_bias_the_estimate():
     """Batch normalisation: against the second derivative of the whole batch's loss along perturbations of Mixup."""
     n, alpha, step = 64, 0.8, 0.05

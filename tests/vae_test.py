@@ -48,6 +48,7 @@ def test_any_image_size_goes_in_and_comes_out(shape):
     np.testing.assert_allclose(outputs.images, decoded, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_latents_are_samples_of_the_posterior():
     built, variables, images = model()
     sample = jax.jit(jax.vmap(built.apply, (None, None, 0)))

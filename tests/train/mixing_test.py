@@ -130,9 +130,9 @@ def test_what_a_method_of_one_s_own_returns_is_looked_at_too(returned, message, 
 
 def test_labels_are_smoothed_before_they_are_mixed(digits):
     def labels_as_metric(model, batch, labels, rng, step):
-        return 0 * model.classify(jnp.zeros((1, 16))).sum(), {"labels": labels}
+        return 0 * model.classify(jnp.zeros((1, 4))).sum(), {"labels": labels}
 
-    _, state, samples, step = setup(digits, labels_as_metric)
+    _, state, samples, step = setup(digits, labels_as_metric, name="mlp")
     smoothed = functools.partial(step, label_smoothing=0.2)
     batch = splits.Batch(np.arange(4, dtype=np.int32))
     mapped = jax.vmap(smoothed, (None, None, 0, None), axis_name=parallel.AXIS, out_axes=None)

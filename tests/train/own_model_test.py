@@ -292,6 +292,7 @@ def blend(maps, labels, rng):
     return tuple(0.75 * each + 0.25 * jnp.roll(each, 1, axis=0) for each in (maps, labels))
 
 
+@pytest.mark.slow
 def test_maps_of_a_real_network_are_mixed_by_hand_at_the_layer_that_is_drawn():
     """In training, where the statistics of later layers are those of mixed maps."""
     model, images = build("cnn", shape=(8, 8, 1)), jax.random.normal(jax.random.key(1), (8, 8, 8, 1))
@@ -339,6 +340,7 @@ def test_stages_have_these_names_and_shapes(name):
     assert {place: maps.shape for place, maps in found.items()} == {"inputs": inputs.shape} | PLACES[name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mlp", "cnn", "wrn", "vit"])
 def test_samples_that_change_places_at_a_stage_leave_the_network_so(name):
     """A network outside of training treats each sample alone: what is done between its stages, and no more, is seen."""
@@ -361,6 +363,7 @@ def test_samples_that_change_places_at_a_stage_leave_the_network_so(name):
         np.testing.assert_allclose(features(variables, stage), np.roll(plain, 1, axis=0), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_step_mixes_layers_on_every_device_and_trains_all_parameters(digits):
     objective = mixing.build(config.Mix("mixup", "layers"), num_steps=1)
     _, state, samples, step = setup(digits, objective, optimizer=optax.sgd(0.1), name="mlp", width=32)
