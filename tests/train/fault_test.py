@@ -118,7 +118,7 @@ def test_a_run_that_is_killed_and_stopped_ends_bit_for_bit(unbroken, tmp_path, p
 def test_a_second_signal_ends_at_once():
     code = """
 import os, time
-from train import stopping
+from train.running import stopping
 with stopping.requested() as signal:
     print("ready", flush=True)
     while not signal():

@@ -92,7 +92,7 @@ def test_the_readme_s_examples_of_own_data_run(tmp_path, monkeypatch, capsys):
     A folder and an .npz of the same images give the same parameters, and go on with these images only.
     """
     readme = (ROOT / "README.md").read_text()
-    section = readme[readme.index("**Your own data.**") : readme.index("**Where samples are mixed.**")]
+    section = readme[readme.index("**Your own data.**") : readme.index("**What is mixed.**")]
     monkeypatch.chdir(tmp_path)
     monkeypatch.delitem(sys.modules, "mine", raising=False)
     small = [f"--config.{field}" for field in ("model.name=mlp", "model.width=4", "mix.policy=mixup", "num_epochs=1")]
