@@ -144,7 +144,7 @@ class Staged(nn.Module):
         for i in self.calls:
             images = between(i, images)
         return images.reshape(len(images), -1, 1)
-    def pool(self, maps): return maps[:, :, 0]
+    def pool(self, maps): return maps.mean(axis=1)
     def classify(self, embedding): return self.head(embedding)
     def __call__(self, images, train): return self.classify(self.pool(self.features(images)))
 """

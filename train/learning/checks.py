@@ -1,8 +1,10 @@
 """Checks a configuration against its data and devices, before anything is compiled."""
 
 from collections.abc import Callable
+import functools
 from typing import Any
 
+from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -31,8 +33,9 @@ def check(config: Config, dataset: Dataset, *, devices: int, codec: mixing.Codec
         raise UsageError(
             f"mix.clean_epochs={mix.clean_epochs}: take from 0 to {config.num_epochs - 1}, or mix.policy=erm"
         )
-    dense = any(getattr(end, "func", end) is objectives.dense_multimix for end in mixing.ends_of(mix, codec))
-    weighed = any(getattr(end, "keywords", {}).get("clean_weight") for end in mixing.ends_of(mix, codec))
+    ends = mixing.ends_of(mix, codec)
+    dense = any(getattr(end, "func", end) is objectives.dense_multimix for end in ends)
+    weighed = any(getattr(end, "keywords", {}).get("clean_weight") for end in ends)
     if dense and config.model.name == "vit" and not weighed:
         raise UsageError(
             "mix.policy=dense_multimix hardly trains a vit's class token, which is one position of many: "
@@ -57,6 +60,19 @@ def check(config: Config, dataset: Dataset, *, devices: int, codec: mixing.Codec
     else:
         places = {mix.space: inputs if mix.space == "inputs" else labels}
     mixing.check(mix, places, labels, codec=codec)
+    for objective in filter(mixing.is_objective, ends):
+        _objective_fits(objective, model, inputs, labels, what=f"config.mix.policy {mix.policy!r}")
+
+
+def _objective_fits(objective: objectives.Objective, model: nn.Module, inputs: Any, labels: Any, *, what: str) -> None:
+    """Raises a UsageError where an objective does not go with the model, or returns what is no loss and metrics."""
+    variables = fits(functools.partial(model.init, train=False), jax.random.key(0), inputs, what="config.model")
+    bound = nn.apply(objective, model, mutable=("batch_stats", "intermediates"))
+    dropout = functools.partial(bound, rngs={"dropout": jax.random.key(1)})
+    found, _ = fits(dropout, variables, inputs, labels, jax.random.key(0), what=what)
+    pair = isinstance(found, tuple) and len(found) == 2 and isinstance(found[1], dict)
+    if not pair or any(getattr(leaf, "shape", None) != () for leaf in (found[0], *found[1].values())):
+        raise UsageError(f"{what} returns no loss of shape () and dict of metrics of shape (): let it")
 
 
 def check_run(config: Config | VaeConfig, dataset: Dataset, *, devices: int) -> None:

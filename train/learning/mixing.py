@@ -50,10 +50,13 @@ def takes_codec(config: Mix) -> bool:
 
 def lacks_codec(config: Mix) -> bool:
     """Whether it does, and the policy does not say what encodes and decodes."""
+    if not takes_codec(config):
+        return False
     try:
-        return takes_codec(config) and read(config) is None
+        read(config)
     except ValueError:
         return True
+    return False
 
 
 def read(config: Mix, *, progress: Any = 0.0, codec: Codec | None = None) -> Any:

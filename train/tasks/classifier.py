@@ -13,7 +13,6 @@ from jaxmix.evaluation import calibration
 from train import models
 from train.config import Config
 from train.data import Dataset, augmentation
-from train.errors import UsageError
 from train.learning import checks, mixing, optimizers, steps
 from train.running import best, loop, parallel
 from train.running.figures import Line, Panel
@@ -66,7 +65,6 @@ def build(config: Config, dataset: Dataset) -> loop.Program:
     steps_per_epoch = len(train_split) // config.data.batch_size
     mixed_epochs = config.num_epochs - config.mix.clean_epochs
     model, optimizer, learning_rate = parts(config, dataset)
-    objective_fits(config, dataset, model, codec)
     augment = augmentation.build(config.data.augmentation, train_split.shape, cropped=train_split.resident[0] is None)
     step = functools.partial(
         steps.train_step,
@@ -116,24 +114,6 @@ def parts(config: Config, dataset: Dataset) -> tuple[nn.Module, optax.GradientTr
     )
     model = models.build(config, train_split.shape, dataset.num_classes)
     return model, optimizers.build(config.optimizer, learning_rate), learning_rate
-
-
-def objective_fits(config: Config, dataset: Dataset, model: nn.Module, codec: mixing.Codec | None) -> None:
-    """Raises a UsageError where a policy is an objective that the model does not go with."""
-    split, mutable = dataset.splits["train"], ("batch_stats", "intermediates")
-    for objective in filter(mixing.is_objective, mixing.ends_of(config.mix, codec)):
-        n = config.data.batch_size // jax.device_count() // config.optimizer.accumulate
-        inputs = jax.ShapeDtypeStruct((n, *split.shape), jnp.float32)
-        labels = jax.ShapeDtypeStruct((n, dataset.num_classes), jnp.float32)
-        variables = checks.fits(
-            functools.partial(model.init, train=False), jax.random.key(0), inputs, what="config.model"
-        )
-        loss, what = nn.apply(objective, model, mutable=mutable), f"config.mix.policy {config.mix.policy!r}"
-        dropout = functools.partial(loss, rngs={"dropout": jax.random.key(1)})
-        found, _ = checks.fits(dropout, variables, inputs, labels, jax.random.key(0), what=what)
-        pair = isinstance(found, tuple) and len(found) == 2 and isinstance(found[1], dict)
-        if not pair or any(getattr(leaf, "shape", None) != () for leaf in (found[0], *found[1].values())):
-            raise UsageError(f"{what} returns no loss of shape () and dict of metrics of shape (): let it")
 
 
 def init(config: Config, dataset: Dataset, rng: jax.Array) -> steps.TrainState:
