@@ -16,11 +16,12 @@ from jaxmix import (
     ratios,
     regularization,
 )
+from jaxmix.blending import gmix, hmix, kmixup, mixup
 from jaxmix.combinators import in_latent_space, one_of, sometimes
 from jaxmix.core import Mix, apply, combine, draw, mix
+from jaxmix.cutting import cutmix
 from jaxmix.embedding import dense_multimix, multimix
 from jaxmix.latent import varmixup
-from jaxmix.pairwise import cutmix, gmix, hmix, kmixup, mixup
 from jaxmix.policies import policy
 from jaxmix.types import AssignmentFn, AttentionFn, FeatureFn, MaskFn, MixFn, PairingFn, RatioFn
 

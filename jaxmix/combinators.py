@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxmix import checks
+from jaxmix import checks, signatures
 from jaxmix.types import Batch, Labels, MixFn, Scalar
 
 
@@ -57,7 +57,9 @@ def sometimes(fn: MixFn, *, probability: Scalar) -> MixFn:
         n, _ = checks.batch_shape(batch)
         gate_rng, mix_rng = jax.random.split(rng)
         mixed = fn(batch, labels, mix_rng)
-        checks.same_shapes(mixed, (batch, labels), got_name=f"{_name(fn)} returns", expected_name="its input is")
+        checks.same_shapes(
+            mixed, (batch, labels), got_name=f"{signatures.name_of(fn)} returns", expected_name="its input is"
+        )
         gate = jax.random.bernoulli(gate_rng, jnp.asarray(probability, jnp.float32), (n,))
         return _select(gate, mixed, (batch, labels))
 
@@ -101,7 +103,12 @@ def one_of(*fns: MixFn, probabilities: Sequence[float] | None = None, per_sample
         expected = jax.eval_shape(fns[0], batch, labels, mix_rng)
         for fn in fns[1:]:
             got = jax.eval_shape(fn, batch, labels, mix_rng)
-            checks.same_shapes(got, expected, got_name=f"{_name(fn)} returns", expected_name=f"{_name(fns[0])} returns")
+            checks.same_shapes(
+                got,
+                expected,
+                got_name=f"{signatures.name_of(fn)} returns",
+                expected_name=f"{signatures.name_of(fns[0])} returns",
+            )
         shape = (n,) if per_sample else ()
         choice = jax.random.choice(choice_rng, len(fns), shape, p=jnp.asarray(weights, jnp.float32))
         if not per_sample:
@@ -155,7 +162,3 @@ def _select(gate, chosen, other):
         return jnp.where(jnp.expand_dims(gate, range(1, jnp.ndim(a))), a, b)
 
     return jax.tree.map(select, chosen, other)
-
-
-def _name(fn) -> str:
-    return getattr(getattr(fn, "func", fn), "__name__", repr(fn))

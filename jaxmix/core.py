@@ -4,15 +4,16 @@ mix = apply . draw          draw: who x how much x where -> Mix
 combine                     the n-ary case: any weights over the whole batch
 """
 
-from typing import NamedTuple
+import functools
+from typing import Any, NamedTuple
 
 import jax
 from jax import Array
 import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int, PRNGKeyArray, PyTree
 
-from jaxmix import checks, dtypes, layout
-from jaxmix.types import Batch, Labels, MaskFn, PairingFn, RatioFn
+from jaxmix import checks, dtypes, layout, signatures
+from jaxmix.types import Batch, FeatureFn, Guide, Labels, MaskFn, PairingFn, RatioFn, Space
 
 
 class Mix(NamedTuple):
@@ -22,14 +23,19 @@ class Mix(NamedTuple):
       partner: index of every sample's partner, [n].
       weight: the sample's own share, in float32; the partner's is 1 - weight. Or booleans, true
         where the sample stays. [n] where it holds for the whole sample, else [n, *space].
+      share: the sample's share of the labels, [n], where it is not the mean of weight; as what a
+        network attends to says. `draw` leaves it None.
     """
 
     partner: Int[Array, " n"]
     weight: Float[Array, "n *space"] | Bool[Array, "n *space"]
+    share: Float[Array, " n"] | None = None
 
     @property
     def ratio(self) -> Float[Array, "*batches n"]:
-        """The sample's share of the labels: the mean of weight over space, [n]."""
+        """The sample's share of the labels, [n]: share, or else the mean of weight over space."""
+        if self.share is not None:
+            return self.share
         return jnp.mean(self.weight, axis=range(self.partner.ndim, self.weight.ndim), dtype=jnp.float32)
 
 
@@ -41,6 +47,8 @@ def draw(
     ratio: RatioFn,
     mask: MaskFn,
     shared: bool = False,
+    guide: FeatureFn | None = None,
+    labels: Labels = None,
 ) -> Mix:
     """Draws who is mixed with whom, how much and where.
 
@@ -52,14 +60,19 @@ def draw(
       pairing: who is mixed with whom, (batch, rng) -> partner [n].
       ratio: how much, (n, rng) -> shares of the sample itself, [n].
       mask: where, (space, ratio, rng) -> weights [n] or [n, *space], floats or booleans.
-      shared: draw ratio and mask once for the whole batch rather than once per sample.
+      shared: draw ratio and mask once for the whole batch rather than once per sample. A guided
+        mask then shares the ratio, and still looks at every sample.
+      guide: batch -> [n, *space] or coarser, what a guided mask looks at, such as
+        `saliency.spectral_residual`. No gradient flows through it.
+      labels: float targets [n, ...], a pytree of them, or None. A pairing that looks at labels is
+        given them.
 
     Returns:
       The record of the draw.
 
     Raises:
-      ValueError: if the batch is empty or its leaves differ in n, or if a part returns a shape
-        other than the above.
+      ValueError: if the batch is empty or its leaves differ in n, if a part returns a shape
+        other than the above, or if a mask lacks its guide or a guide its mask.
       TypeError: if a leaf is neither float nor uint8 and weights are not booleans, or partners
         are not integers.
 
@@ -74,8 +87,15 @@ def draw(
     n, space = checks.batch_shape(batch)
     pairing_rng, ratio_rng, mask_rng = jax.random.split(rng, 3)
     num_draws = 1 if shared else n
-    partner = _shaped("pairing", pairing(batch, pairing_rng), (n,))
+    partner = _shaped("pairing", _looking(pairing, labels=labels)(batch, pairing_rng), (n,))
     shares = _shaped("ratio", ratio(num_draws, ratio_rng), (num_draws,))
+    if guide is not None:
+        if "guide" not in signatures.options(mask):
+            raise ValueError(
+                f"the mask {signatures.name_of(mask)} looks at no guide: leave guide=, or take a guided mask"
+            )
+        num_draws, shares = n, jnp.broadcast_to(shares, (n,))
+        mask = _looking(mask, guide=_guide_of(batch, partner, guide, space))
     weight = _shaped("mask", mask(space, shares, mask_rng), (num_draws,), (num_draws, *space))
     if not jnp.issubdtype(partner.dtype, jnp.integer):
         raise TypeError(f"the pairing returned {partner.dtype}, where integer indices of partners were expected")
@@ -117,6 +137,8 @@ def apply(mix: Mix, batch: Batch, labels: Labels = None) -> tuple[Batch, Labels]
         raise ValueError(
             f"the mix has partners {mix.partner.shape}, but weights {mix.weight.shape}: take one of each per sample"
         )
+    if mix.share is not None and jnp.shape(mix.share) != mix.partner.shape:
+        raise ValueError(f"the mix has a share of shape {jnp.shape(mix.share)}, where {mix.partner.shape} was expected")
     if 0 in mix.weight.shape:
         raise ValueError(
             f"the mix has weights {mix.weight.shape}: mixing needs at least one sample, and one place in it"
@@ -148,18 +170,21 @@ def mix(
     ratio: RatioFn,
     mask: MaskFn,
     shared: bool = False,
+    guide: FeatureFn | None = None,
 ) -> tuple[Batch, Labels]:
     """Draws and applies: every pairwise method is this function with its own parts.
 
     Args:
       batch: samples [n, *space, channels], floats or uint8 pixels, or a pytree of arrays aligned
         in n and space. With weights [n], one row per sample is all that is asked.
-      labels: float targets [n, ...], a pytree of them, or None.
+      labels: float targets [n, ...], a pytree of them, or None. A pairing that looks at labels is
+        given them.
       rng: a JAX key.
       pairing: who is mixed with whom, (batch, rng) -> partner [n].
       ratio: how much, (n, rng) -> shares of the sample itself, [n].
       mask: where, (space, ratio, rng) -> weights [n] or [n, *space].
       shared: draw ratio and mask once for the whole batch rather than once per sample.
+      guide: batch -> [n, *space] or coarser, what a guided mask looks at.
 
     Returns:
       The mixed batch and labels, shaped and typed like the inputs.
@@ -175,7 +200,7 @@ def mix(
       >>> mixed.shape
       (4, 4)
     """
-    drawn = draw(batch, rng, pairing=pairing, ratio=ratio, mask=mask, shared=shared)
+    drawn = draw(batch, rng, pairing=pairing, ratio=ratio, mask=mask, shared=shared, guide=guide, labels=labels)
     return apply(drawn, batch, labels)
 
 
@@ -224,6 +249,24 @@ def _blend(x: Array, partner: Array, weight: Array) -> Array:
     wide = dtypes.widened(x)
     weight = jnp.expand_dims(weight, range(weight.ndim, x.ndim)).astype(wide.dtype)
     return dtypes.narrowed(weight * wide + (1 - weight) * dtypes.widened(layout.rows(x, partner)), x.dtype)
+
+
+def _looking(part: Any, **seen: Any) -> Any:
+    """The part, bound to what it has an option for and is not bound to already."""
+    bound = getattr(part, "keywords", {})
+    wanted = {name: value for name, value in seen.items() if name in signatures.options(part) and name not in bound}
+    return functools.partial(part, **wanted) if wanted else part
+
+
+def _guide_of(batch: Batch, partner: Array, guide: FeatureFn, space: Space) -> Guide:
+    """What a guide says of every sample and of its partner, as constants."""
+    maps = jax.lax.stop_gradient(jnp.asarray(guide(jax.lax.stop_gradient(batch))).astype(jnp.float32))
+    if maps.ndim != 1 + len(space) or len(maps) != len(partner) or 0 in maps.shape:
+        raise ValueError(
+            f"the guide returned shape {maps.shape}, where [{len(partner)}, *places] was expected, "
+            f"with as many axes of places as space {space} has"
+        )
+    return Guide(maps, layout.rows(maps, partner))
 
 
 def _shaped(part: str, value: Array, *shapes: tuple[int, ...]) -> Array:

@@ -9,7 +9,7 @@ from jax import Array
 import jax.numpy as jnp
 from jaxtyping import Float, PRNGKeyArray
 
-from jaxmix import checks, combinators, core, layout, masks, pairings, pairwise, ratios
+from jaxmix import blending, checks, combinators, core, layout, masks, pairings, ratios
 from jaxmix.types import Batch, Labels, MixFn, PairingFn, Scalar
 
 
@@ -197,7 +197,7 @@ def _mix_of_latents(alpha: Scalar, interpolation: str, pairing: PairingFn) -> Mi
     if interpolation not in ("linear", "slerp"):
         raise ValueError(f"unknown interpolation {interpolation!r}: take one of linear, slerp")
     if interpolation == "linear":
-        return functools.partial(pairwise.mixup, alpha=alpha, pairing=pairing)
+        return functools.partial(blending.mixup, alpha=alpha, pairing=pairing)
 
     def along_arcs(latents: Array, labels: Labels, rng: PRNGKeyArray) -> tuple[Array, Labels]:
         mix = core.draw(

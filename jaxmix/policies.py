@@ -16,13 +16,14 @@ from typing import Any, NamedTuple
 from jaxmix import (
     assignment,
     attention,
+    blending,
     combinators,
     core,
+    cutting,
     embedding,
     latent,
     masks,
     pairings,
-    pairwise,
     ratios,
     signatures,
 )
@@ -30,9 +31,10 @@ from jaxmix.types import MixFn, Scalar
 
 NAMES: Mapping[str, Any] = {"mix": core.mix} | {
     name: value
-    for module in (pairwise, latent, embedding, combinators, pairings, ratios, masks, attention, assignment)
+    for module in (blending, cutting, latent, embedding, combinators, pairings, ratios, masks, attention, assignment)
     for name, value in vars(module).items()
-    if inspect.isroutine(value) and inspect.unwrap(value).__module__ == module.__name__ and not name.startswith("_")
+    if inspect.isroutine(value) and not name.startswith("_")
+    if inspect.unwrap(value).__module__.startswith(module.__name__)
 }
 """Everything public of these modules."""
 

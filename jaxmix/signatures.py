@@ -27,6 +27,12 @@ def positional(function: Any) -> list[str]:
     return [p.name for p in _parameters(function).values() if p.kind in BY_POSITION and p.default is p.empty]
 
 
+def name_of(function: Any) -> str:
+    """What a function is called, bound or not."""
+    function = getattr(function, "func", function)
+    return getattr(function, "__name__", repr(function))
+
+
 def options(function: Any) -> list[str]:
     """Names of what else it takes."""
     needed = positional(function)

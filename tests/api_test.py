@@ -26,6 +26,7 @@ MODULES = [importlib.import_module(name) for _, name, _ in pkgutil.walk_packages
 INTERNAL = {
     "jaxmix.checks",
     "jaxmix.dtypes",
+    "jaxmix.masks.axes",
     "jaxmix.signatures",
     "jaxmix.types",
     "jaxmix.evaluation.corruptions.levels",
@@ -129,7 +130,9 @@ def test_rng_is_the_last_positional_argument_and_options_are_keywords(name):
     options = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
     if "rng" in positional:
         assert positional[-1] == "rng"
-    assert not {"rng", "key", "batch", "labels"} & set(options)
+    assert not {"rng", "key", "batch"} & set(options)
+    if "labels" in options:  # of a pairing, or a draw, that may look at them
+        assert positional == ["batch", "rng"]
     defaults = [p.name for p in parameters if p.default is not p.empty]
     assert set(defaults) <= {*options, "labels", "weights"}
 

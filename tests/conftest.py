@@ -66,6 +66,16 @@ MASKS = public(jaxmix.masks, "ratio", "rng") | {
 }
 
 
+def brightness(batch):
+    """A guide: the mean over channels of the leaf that leads."""
+    return jnp.mean(max(jax.tree.leaves(batch), key=jnp.ndim), axis=-1, dtype=jnp.float32)
+
+
+def seen_by(mask):
+    """What a draw needs besides, if a mask is guided."""
+    return {"guide": brightness} if "guide" in inspect.signature(mask).parameters else {}
+
+
 def options(method):
     """What a method may be given besides batch, labels and rng, and what it is by default."""
     return {name: parameter.default for name, parameter in list(inspect.signature(method).parameters.items())[3:]}

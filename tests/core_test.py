@@ -11,7 +11,7 @@ import pytest
 import jaxmix
 from jaxmix import masks, pairings, ratios
 from tests import conftest
-from tests.conftest import PAIRINGS, images, one_hot, taking, x64
+from tests.conftest import PAIRINGS, brightness, images, one_hot, seen_by, taking, x64
 
 KEY = jax.random.key(11)
 
@@ -45,8 +45,9 @@ def mixed_by_numpy(batch, labels, partner, weight):
 @pytest.mark.parametrize("pairing", PAIRINGS)
 def test_any_pairing_with_any_mask_is_the_definition(pairing, mask, shared):
     parts = {"pairing": PAIRINGS[pairing], "ratio": ratios.beta, "mask": MASKS[mask], "shared": shared}
+    parts |= seen_by(MASKS[mask])
     batch, labels = images(9), one_hot(9)
-    drawn = jaxmix.draw(batch, KEY, **parts)
+    drawn = jaxmix.draw(batch, KEY, labels=labels, **parts)
     expected = mixed_by_numpy(batch, labels, np.asarray(drawn.partner), drawn.weight)
     for result in (jaxmix.mix(batch, labels, KEY, **parts), jaxmix.apply(drawn, batch, labels)):
         np.testing.assert_allclose(result[0], expected[0], rtol=1e-5, atol=1e-4)
@@ -75,7 +76,7 @@ def test_mix_with_fixed_draws_is_the_definition():
 
 @pytest.mark.parametrize("mask", MASKS)
 def test_mix_is_apply_after_draw_bit_for_bit(mask):
-    parts = {"pairing": pairings.permutation, "ratio": ratios.beta, "mask": MASKS[mask]}
+    parts = {"pairing": pairings.permutation, "ratio": ratios.beta, "mask": MASKS[mask]} | seen_by(MASKS[mask])
     batch, labels = images(), one_hot()
     mixed = jaxmix.mix(batch, labels, KEY, **parts)
     replayed = jaxmix.apply(jaxmix.draw(batch, KEY, **parts), batch, labels)
@@ -87,7 +88,7 @@ def test_mix_is_apply_after_draw_bit_for_bit(mask):
 def test_labels_get_the_share_that_is_seen_in_any_rank_of_space(mask, space):
     n = 8
     batch = jnp.broadcast_to(jnp.eye(n).reshape(n, *(1,) * len(space), n), (n, *space, n))
-    parts = {"pairing": pairings.roll, "ratio": ratios.beta, "mask": MASKS[mask]}
+    parts = {"pairing": pairings.roll, "ratio": ratios.beta, "mask": MASKS[mask]} | seen_by(MASKS[mask])
     mixed, labels = jax.jit(functools.partial(jaxmix.mix, **parts))(batch, one_hot(n), KEY)
     np.testing.assert_allclose(labels, np.asarray(mixed).mean(tuple(range(1, 1 + len(space)))), atol=1e-6)
     assert np.ptp(np.asarray(labels)) > 0.1
@@ -196,6 +197,81 @@ def test_parts_of_the_wrong_shape_are_named(part, returns, message):
     parts = {"pairing": pairings.roll, "ratio": ratios.beta, "mask": masks.uniform, part: lambda *args: returns}
     with pytest.raises(ValueError, match=message):
         jaxmix.draw(images(), KEY, **parts)
+
+
+def brighter(space, ratio, rng, *, guide=None):
+    """A guided mask: the sample stays where it is the brighter of the two."""
+    return guide.own >= guide.partner
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_guided_mask_sees_the_sample_and_its_partner_and_a_ratio_for_each(shared):
+    seen = {}
+
+    def mask(space, ratio, rng, *, guide=None):
+        seen.update(ratio=ratio, guide=guide)
+        return brighter(space, ratio, rng, guide=guide)
+
+    batch = images()
+    parts = {"pairing": pairings.permutation, "ratio": ratios.beta, "shared": shared}
+    mix = jaxmix.draw(batch, KEY, mask=mask, guide=brightness, **parts)
+    own = np.asarray(batch).mean(3)
+    np.testing.assert_allclose(seen["guide"].own, own, rtol=1e-6)
+    np.testing.assert_array_equal(seen["guide"].partner, seen["guide"].own[np.asarray(mix.partner)])
+    np.testing.assert_array_equal(mix.weight, seen["guide"].own >= seen["guide"].partner)
+    assert seen["ratio"].shape == (8,)
+    assert (np.ptp(seen["ratio"]) == 0) == shared
+
+
+def test_no_gradient_flows_through_a_guide():
+    parts = {"pairing": pairings.roll, "ratio": ratios.beta, "guide": lambda batch: brightness(batch**2)}
+
+    def soft(space, ratio, rng, *, guide=None):
+        return jax.nn.sigmoid(guide.own - guide.partner)
+
+    mix = jaxmix.draw(images() / 255, KEY, mask=soft, **parts)
+    through = jax.grad(lambda x: jnp.sum(jaxmix.mix(x, None, KEY, mask=soft, **parts)[0] ** 2))(images() / 255)
+    fixed = jax.grad(lambda x: jnp.sum(jaxmix.apply(mix, x)[0] ** 2))(images() / 255)
+    np.testing.assert_allclose(through, fixed, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("mask", "guide", "message"),
+    [
+        (masks.box, brightness, "the mask box looks at no guide: leave guide=, or take a guided mask"),
+        (brighter, lambda batch: batch, r"the guide returned shape \(8, 6, 5, 8\), where \[8, \*places\] was expected"),
+        (brighter, lambda batch: brightness(batch)[:4], r"the guide returned shape \(4, 6, 5\)"),
+        (brighter, lambda batch: brightness(batch)[:, :0], r"the guide returned shape \(8, 0, 5\)"),
+    ],
+)
+def test_guides_that_do_not_fit_are_refused(mask, guide, message):
+    with pytest.raises(ValueError, match=message):
+        jaxmix.draw(images(), KEY, pairing=pairings.roll, ratio=ratios.beta, mask=mask, guide=guide)
+
+
+def test_a_pairing_that_looks_at_labels_is_given_them_unless_it_has_its_own():
+    def lowest(batch, rng, *, labels=None):
+        return jnp.full(8, jnp.argmin(labels), jnp.int32)
+
+    parts = {"ratio": ratios.beta, "mask": masks.uniform}
+    labels = -jnp.arange(8.0)
+    drawn = jaxmix.draw(images(), KEY, pairing=lowest, labels=labels, **parts)
+    np.testing.assert_array_equal(drawn.partner, 7)
+    bound = functools.partial(lowest, labels=jnp.arange(8.0))
+    np.testing.assert_array_equal(jaxmix.draw(images(), KEY, pairing=bound, labels=labels, **parts).partner, 0)
+    mixed = jaxmix.mix(images(), labels, KEY, pairing=lowest, **parts)
+    jax.tree.map(np.testing.assert_array_equal, mixed, jaxmix.apply(drawn, images(), labels))
+
+
+def test_labels_may_have_a_share_of_their_own():
+    mix = jaxmix.Mix(jnp.array([1, 0]), jnp.array([[1.0, 0.0], [1.0, 1.0]]), share=jnp.array([0.9, 0.3]))
+    batch = jnp.array([[[1.0], [2.0]], [[3.0], [4.0]]])
+    samples, labels = jaxmix.apply(mix, batch, jnp.eye(2))
+    np.testing.assert_array_equal(samples[..., 0], [[1, 4], [3, 4]])
+    np.testing.assert_allclose(labels, [[0.9, 0.1], [0.7, 0.3]], rtol=1e-6)
+    np.testing.assert_array_equal(mix._replace(share=None).ratio, [0.5, 1])
+    with pytest.raises(ValueError, match=r"the mix has a share of shape \(3,\), where \(2,\) was expected"):
+        jaxmix.apply(mix._replace(share=jnp.ones(3)), batch)
 
 
 def test_partners_that_are_no_indices_are_refused():

@@ -1,8 +1,4 @@
-"""Where in the sample: (space, ratio, rng) -> the sample's own weight at every place.
-
-A mask returns weights [n], one for the whole sample, or [n, *space], in float32; or, if it is
-hard, booleans that are true where the sample stays: these select, and so mix any dtype.
-"""
+"""Masks of one shape at a random place."""
 
 import functools
 import math
@@ -13,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Bool, Float, PRNGKeyArray
 
 from jaxmix import checks
+from jaxmix.masks import axes
 from jaxmix.types import Scalar, Space
 
 
@@ -145,7 +142,7 @@ def gaussian(space: Space, ratio: Float[Array, " n"], rng: PRNGKeyArray) -> Floa
       Perspective <https://arxiv.org/abs/2208.09913>`_, 2022
     """
     checks.key(rng)
-    rank = _rank(space)
+    rank = axes.rank(space)
     area = jnp.maximum(jnp.minimum(ratio, 1 - ratio), 1e-6**rank)  # at 0 the spot is its centre alone
     variance = area if rank == 2 else area ** (2 / rank)
     profiles = []
@@ -153,26 +150,15 @@ def gaussian(space: Space, ratio: Float[Array, " n"], rng: PRNGKeyArray) -> Floa
         centre = jax.random.randint(axis_rng, ratio.shape, 0, length, jnp.int32)
         distance = (jnp.arange(length, dtype=jnp.int32)[None] - centre[:, None]).astype(jnp.float32) / length
         profiles.append(jnp.exp(-jnp.pi * distance**2 / variance[:, None]))
-    spot = math.prod(_spread(profiles))
+    spot = math.prod(axes.spread(profiles))
     own = jnp.expand_dims(ratio < 0.5, range(1, 1 + len(space)))
     return jnp.where(own, spot, 1 - spot)
-
-
-def _rank(space: Space) -> int:
-    """The number of axes longer than 1, of which there has to be one."""
-    rank = sum(length > 1 for length in space)
-    if rank == 0 or 0 in space:
-        raise ValueError(
-            f"this mask needs an axis longer than 1, and none of length 0; space is {space}: "
-            "pass samples [n, *space, channels], or use the uniform mask (mixup)"
-        )
-    return rank
 
 
 def _box_sides(space: Space, area: Float[Array, " n"], rng: PRNGKeyArray) -> list[Bool[Array, "n _"]]:
     """Which places along each axis lie in a box that covers the given share of space before clipping."""
     checks.key(rng)
-    rank = _rank(space)
+    rank = axes.rank(space)
     side = jnp.sqrt(area) if rank == 2 else area ** (1 / rank)  # sqrt is rounded correctly, a power is not
     sides = []
     for length, axis_rng in zip(space, jax.random.split(rng, len(space)), strict=True):
@@ -186,10 +172,4 @@ def _box_sides(space: Space, area: Float[Array, " n"], rng: PRNGKeyArray) -> lis
 
 def _inside(sides: list[Bool[Array, "n _"]]) -> Bool[Array, "n *space"]:
     """Whether each place lies in the box of these sides."""
-    return functools.reduce(jnp.logical_and, _spread(sides))
-
-
-def _spread(parts: list[Array]) -> list[Array]:
-    """Lays what each axis has, [n, length], along that axis: together they broadcast to [n, *space]."""
-    axes = range(1, len(parts) + 1)
-    return [jnp.expand_dims(part, [o for o in axes if o != axis]) for axis, part in zip(axes, parts, strict=True)]
+    return functools.reduce(jnp.logical_and, axes.spread(sides))
