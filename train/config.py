@@ -74,7 +74,9 @@ class Mix:
         "inputs", "where: inputs, embeddings, logits, or layers (one of the inputs and stages, drawn at each step)"
     )
     label_smoothing: float = _field(0.0, "share of each label, before mixing, that goes to all classes alike")
-    clean_weight: float = _field(0.0, "of unmixed samples' loss, which is added; none where inputs are mixed")
+    clean_weight: float = _field(
+        0.0, "of unmixed samples' loss, which is added; where inputs are mixed, a step computes twice as many"
+    )
     clean_epochs: int = _field(0, "last epochs, which mix nothing")
     vae: str = _field("", "for varmixup(...), reconstructed(...) and in_latent_space(...): run folder of train.vae")
 

@@ -69,7 +69,7 @@ from train.running import run_folder
         ("mix.space=logit", "unknown space logit: did you mean logits?"),
         ("mix.label_smoothing=1", "mix.label_smoothing=1.0: take from 0 to less than 1"),
         ("mix.clean_weight=-1", "mix.clean_weight=-1.0: it must not be negative"),
-        ("mix.clean_weight=1", "mix.clean_weight=1.0: it must be 0 where inputs are mixed"),
+        ("mix.clean_weight=1 mix.space=layers", "mix.clean_weight=1.0: it must be 0 where layers are mixed, since no"),
         ("data.num_train=20", "=128 does not fit 4 devices and 20 .* multiple of 4 from 4 to 20$"),
         ("data.num_train=1437", "num_train=1437: take from 10 to 1390"),
         ("data.num_validation=3", "num_validation=3: take from 10 to 1427"),

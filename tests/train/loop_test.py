@@ -137,7 +137,7 @@ def test_tensorboard_events_say_what_metrics_jsonl_says_and_a_profile_has_its_st
         {"policy": "sometimes(cutmix, probability=0.9)"},
         {"policy": "kmixup(k=4)", "space": "embeddings"},
         {"policy": "multimix(num_mixed=1000, alpha=(0.5, 2.0))", "space": "logits", "clean_weight": 0.5},
-        {"policy": "cutmix", "label_smoothing": 0.1},
+        {"policy": "cutmix", "label_smoothing": 0.1, "clean_weight": 0.5},
     ],
 )
 def test_losses_fall(mix, tmp_path):
@@ -318,6 +318,31 @@ def test_clean_samples_are_measured_unless_inputs_are_mixed_and_weigh_what_they_
     assert float(loss) == pytest.approx(turned + 0.5 * clean)
     assert metrics["clean_loss"] == pytest.approx(clean)
     assert metrics["clean_accuracy"] == pytest.approx(2 / 3)
+
+
+class Centred(Recorder):
+    """A model with a batch statistic."""
+
+    def features(self, batch, *, train):
+        return super().features(batch - batch.mean(0), train=train)
+
+
+@pytest.mark.parametrize("model", [Recorder(), Centred()], ids=["no statistics", "a batch statistic"])
+def test_clean_inputs_weigh_beside_mixed_ones_in_one_pass(model):
+    """The loss is of two losses apart, but for statistics, which are of both halves."""
+    batch, labels, rng = jax.random.normal(jax.random.key(1), (8, 5)), jnp.eye(8)[:, :5], jax.random.key(2)
+    objective = mixing.build(config.Mix("mixup(alpha=0.7)", clean_weight=0.3), num_steps=1)
+    loss, metrics = objective(model, batch, labels, rng, 0)
+    mixed, targets = jaxmix.mixup(batch, labels, jax.random.split(rng, 3)[0], alpha=0.7)
+    shift = (batch.mean(0) + mixed.mean(0)) / 2 if isinstance(model, Centred) else 0
+    logits = 2 * (batch - shift)
+    clean = float(optax.softmax_cross_entropy(logits, labels).mean())
+    assert float(loss) == pytest.approx(
+        float(optax.softmax_cross_entropy(2 * (mixed - shift), targets).mean()) + 0.3 * clean, rel=1e-5
+    )
+    assert metrics["loss"] is loss
+    assert float(metrics["clean_loss"]) == pytest.approx(clean, rel=1e-5)
+    assert float(metrics["clean_accuracy"]) == pytest.approx(np.mean(logits.argmax(1) == labels.argmax(1)))
 
 
 @pytest.mark.parametrize("space", ["embeddings", "logits"])

@@ -47,6 +47,7 @@ def test_every_method_of_the_library_may_be_configured(method):
         (Mix("mixup(alpha=linear(1.0, 0.5))"), None),
         (Mix("mixup", clean_epochs=1), None),
         (Mix("mixup", label_smoothing=0.1), None),
+        (Mix("mixup", clean_weight=1.0), None),
         (Mix("no_such_module_here:mixup"), None),
         (Mix("mixup", "embeddings"), None),
         (Mix("reconstructed(mixup)", vae="gone"), None),

@@ -93,6 +93,8 @@ def build(config: Mix, *, num_steps: int, codec: Codec | None = None) -> StepObj
         if is_objective(value):
             loss, metrics = value(model, batch, labels, rng)
             return loss, {"loss": loss} | metrics
+        if config.clean_weight and config.space == "inputs" and value is not erm:
+            return objectives.mixed_and_clean(model, batch, labels, rng, mix=value, clean_weight=config.clean_weight)
         slots = objectives.Slots(**{config.space: value})
         return objectives.cross_entropy(model, batch, labels, rng, slots=slots, clean_weight=config.clean_weight)
 
@@ -115,11 +117,12 @@ def of_inputs(config: Mix, codec: Codec | None = None) -> MixFn:
 def contraction(config: Mix) -> float | None:
     """The one alpha by which a model's samples and labels were contracted throughout, so that rescaling may undo that.
 
-    None where there is none: where pairs are matched, some samples are left, alpha changes, labels are smoothed, or the
-    policy is of a module that is not here.
+    None where there is none: where pairs are matched, some samples are left or seen clean, too, alpha changes, labels
+    are smoothed, or the policy is of a module that is not here.
     """
+    clean = config.clean_epochs or config.clean_weight
     try:
-        if config.space != "inputs" or config.clean_epochs or config.label_smoothing or takes_codec(config):
+        if config.space != "inputs" or clean or config.label_smoothing or takes_codec(config):
             return None
         value, last = ends_of(config)
     except UsageError:
@@ -174,10 +177,10 @@ def check(
         raise UsageError(f"mix.policy={config.policy} {reason}: leave mix.space={config.space}")
     if nothing and config.clean_epochs:
         raise UsageError("mix.policy=erm mixes nothing: leave mix.clean_epochs")
-    if config.clean_weight and shaped and not nothing and not objective:
+    if config.clean_weight and config.space == "layers" and not nothing:
         raise UsageError(
-            f"mix.clean_weight={config.clean_weight}: it must be 0 where {config.space} are mixed, "
-            "since the network then sees no clean samples"
+            f"mix.clean_weight={config.clean_weight}: it must be 0 where layers are mixed, "
+            "since no clean samples pass through the layers behind: mix inputs, embeddings or logits"
         )
     if objective:  # which is checked together with its model
         return

@@ -59,6 +59,41 @@ def cross_entropy(
     return loss, {"loss": loss} | (clean if slots.inputs is slots.layers is erm else {})
 
 
+def mixed_and_clean(
+    model: Any,
+    batch: Array,
+    labels: Array,
+    rng: Array,
+    *,
+    mix: MixFn,
+    clean_weight: float,
+) -> tuple[Array, dict[str, Array]]:
+    """Mean cross-entropy of mixed inputs, and that of clean ones beside it, an Objective.
+
+    One forward pass sees both, twice as many samples as the batch has: batch statistics are of both halves together.
+    With Mixup this is RegMixup.
+
+    Args:
+      mix: of inputs.
+      clean_weight: of the cross-entropy of clean inputs, which is added.
+
+    Returns:
+      The loss, and the metrics to log.
+
+    References:
+      Pinto et al., `Using Mixup as a Regularizer Can Surprisingly Improve Accuracy and Out-of-Distribution Robustness
+      <https://arxiv.org/abs/2206.14502>`_, 2022
+    """
+    model = as_maps(model)
+    mixed, targets = mix(batch, labels, jax.random.split(rng, 3)[0])  # as cross_entropy would draw it
+    both = jnp.concatenate([batch, mixed])
+    clean_logits, logits = jnp.split(model.classify(model.pool(model.features(both, train=True))), 2)
+    clean = measured(clean_logits, labels)
+    loss = optax.softmax_cross_entropy(logits.astype(targets.dtype), targets).mean()
+    loss += clean_weight * clean["clean_loss"]
+    return loss, {"loss": loss, **clean}
+
+
 def _features(model: Any, batch: Array, labels: Array, rng: Array, *, mix: MixFn) -> tuple[Array, Array]:
     """Maps of a batch that is mixed in one layer, and its labels: only the mixing is compiled for each."""
     if mix is erm:
