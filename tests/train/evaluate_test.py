@@ -341,7 +341,9 @@ def test_the_report_holds_every_number_with_its_definition_and_its_figures(run_f
     accuracy = measured["attacks"].details["accuracy"]
     assert row == "| pgd | " + " | ".join(f"{a:.2%}" for a in (*accuracy["clean"], *accuracy["pgd"])) + " |"
     assert re.search(r"^\| output only \| \d+\.\d\d% \| \d\.\d{4} \| \d\.\d{4} \|$", text, re.MULTILINE)
-    assert "AUROC" in capsys.readouterr().out
+    printed = capsys.readouterr()
+    assert "AUROC" in printed.out
+    assert re.findall(r"^(\w+)  \d+\.\d s$", printed.err, re.MULTILINE) == list(measured)
 
 
 def test_tables_are_measured_where_measures_apply(tmp_path):

@@ -5,6 +5,7 @@ import functools
 import itertools
 import pathlib
 import sys
+import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from train.errors import UsageError
@@ -65,7 +66,7 @@ def evaluate(folder: pathlib.Path, options: Options, *, quiet: bool = False) -> 
     Args:
       folder: the run folder.
       options: what is measured.
-      quiet: whether to show no progress.
+      quiet: whether to show no progress: which section runs, on a terminal, and how long each took.
 
     Returns:
       The sections that apply to the data, by name.
@@ -99,7 +100,10 @@ def evaluate(folder: pathlib.Path, options: Options, *, quiet: bool = False) -> 
         predictor.progress = lambda: bar.set_postfix(batches=next(batches))
         for name, measure in bar:
             bar.set_description(name)
+            began = time.monotonic()
             sections[name] = measure(predictor)
+            if not quiet:
+                bar.write(f"{name}  {time.monotonic() - began:.1f} s", file=sys.stderr)
     return sections
 
 
