@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
+import difflib
 import importlib.util
 import pathlib
 import shlex
@@ -18,6 +19,7 @@ Kind = TypeVar("Kind")
 
 CONFIGS = pathlib.Path(__file__).parent / "configs"
 SWITCHES = ("allow_config_change", "distributed", "dry_run")
+EXPECTED = {int: "a whole number", float: "a number", bool: "true or false"}
 
 
 class Parser(argparse.ArgumentParser):
@@ -85,12 +87,12 @@ def parse(
         name = argument.lstrip("-").split("=")[0]
         if not argument.startswith("-") or ("=" not in argument and name not in SWITCHES):
             raise UsageError(f"cannot read {argument!r}: write flags as --name=value (see --help)")
-        inside = [field for field in fields if field.startswith(f"{name}.")]
+        inside = [field for field in fields if field.startswith((f"{name}.", f"config.{name}."))]
         if inside and name != "config":
             raise UsageError(f"--{name} has fields of its own: give one of --{', --'.join(inside)}")
         if name.removeprefix("config.mix.") in flat_mix.FIELDS and "config.mix.policy" in fields:
             raise UsageError(f"--{name} is said in the policy, such as --config.mix.policy='cutmix(alpha=0.4)'")
-        known("flag", name, ["config", *Arguments._fields[1:], *fields], prefix="--")
+        _known(name, ["config", *Arguments._fields[1:], *fields])
     values = flags.FlagValues()
     flags.DEFINE_string("workdir", None, "", flag_values=values)
     for name in SWITCHES:
@@ -104,6 +106,12 @@ def parse(
     try:
         values(["train", *overrides])
     except flags.Error as error:
+        kinds = {"num_processes": int, "process_id": int} | dict.fromkeys(SWITCHES, bool)
+        kinds |= {f"config.{name}": type(value) for name, value, _ in leaves(config)}
+        for given in (argument.lstrip("-") for argument in overrides):
+            expected = EXPECTED.get(kinds.get(given.split("=")[0]))
+            if expected and str(error).startswith(f"flag --{given}: "):
+                raise UsageError(f"--{given}: give {expected}") from None
         raise UsageError(str(error)) from None
     for name, value, _ in leaves(values.config):
         if isinstance(value, tuple) and not all(isinstance(item, int | float) for item in value):
@@ -124,6 +132,22 @@ def parse(
         dry_run=values.dry_run,
         profile_steps=profiled,
     )
+
+
+def _known(name: str, names: Sequence[str]) -> None:
+    """Raises a UsageError unless the flag is known; it names the nearest one by the last part, then by the whole."""
+    if name in names:
+        return
+
+    def nearness(other: str) -> tuple[float, float]:
+        given, part = (path.rpartition(".")[2].replace("-", "_") for path in (name, other))
+        initials = "".join(word[:1] for word in part.split("_"))  # such as lr
+        last = 1.0 if given == initials else difflib.SequenceMatcher(None, given, part).ratio()
+        return last, difflib.SequenceMatcher(None, name, other).ratio()
+
+    nearest = max(names, key=nearness)
+    advice = f"did you mean --{nearest}?" if nearness(nearest)[0] >= 0.6 else "see --help"
+    raise UsageError(f"unknown flag --{name}: {advice}")
 
 
 def _steps(text: str) -> range:
