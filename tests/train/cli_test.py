@@ -9,6 +9,8 @@ import pytest
 
 from tests.train.conftest import ROOT
 from train import cli, config, main
+from train.errors import UsageError
+from train.learning import checks
 from train.running import run_folder
 
 
@@ -153,6 +155,25 @@ def test_mistakes_end_with_code_2_and_one_line(arguments, message, capsys, monke
     assert re.search(message, captured.err)
     assert captured.err.count("\n") == 1
     assert captured.out == ""
+
+
+@pytest.mark.parametrize(
+    ("devices", "parts", "message"),
+    [
+        (1, 1, "=2000 does not fit 1437 training samples: take from 1 to 1437"),
+        (
+            1,
+            3,
+            "=2000 does not fit 1437 training samples, in optimizer.accumulate=3 parts each: take a multiple of 3 fr",
+        ),
+        (1, 1500, "parts each: take fewer parts"),
+        (8, 1500, "=2000 does not fit 8 devices and 1437 .* parts each: take fewer devices or parts"),
+    ],
+)
+def test_a_batch_that_does_not_fit_is_said_of_several_devices_where_there_are_some(devices, parts, message, digits):
+    chosen = config.Config(data=config.Data(batch_size=2000), optimizer=config.Optimizer(accumulate=parts))
+    with pytest.raises(UsageError, match=message):
+        checks.check_run(chosen, digits, devices=devices)
 
 
 @pytest.mark.parametrize(

@@ -95,11 +95,11 @@ def _check_batch(batch_size: int, n: int, devices: int, accumulate: int) -> None
         return
     most = n // unit * unit
     parts = f", in optimizer.accumulate={accumulate} parts each" if accumulate > 1 else ""
-    fewer = "fewer devices or parts" if parts else "fewer devices"
-    advice = f"a multiple of {unit} from {unit} to {most}" if most else fewer
-    raise UsageError(
-        f"data.batch_size={batch_size} does not fit {devices} devices and {n} training samples{parts}: take {advice}"
-    )
+    fewer = f"fewer {' or '.join(['devices'] * (devices > 1) + ['parts'] * (accumulate > 1))}"
+    multiple = f"a multiple of {unit} from {unit} to {most}" if unit > 1 else f"from 1 to {n}"
+    advice = multiple if most else fewer
+    shared = f"{devices} devices and " if devices > 1 else ""
+    raise UsageError(f"data.batch_size={batch_size} does not fit {shared}{n} training samples{parts}: take {advice}")
 
 
 def fits(function: Callable, *arguments: Any, what: str) -> Any:
