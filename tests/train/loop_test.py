@@ -23,7 +23,7 @@ from train import config, data
 from train.data import splits
 from train.errors import DivergedError
 from train.learning import mixing, objectives, optimizers, steps
-from train.running import checkpoints, loop, parallel
+from train.running import checkpoints, figures, loop, parallel
 from train.tasks import classifier
 
 
@@ -104,6 +104,20 @@ def events(folder):
         found += [(value.tag, event.step, value) for value in event.summary.value]
         start += length + 16
     return found
+
+
+@pytest.mark.parametrize("averaged", [False, True])
+def test_curves_have_a_line_of_averaged_parameters_where_a_run_has_some(averaged, tmp_path, monkeypatch):
+    drawn = figures.figure(9, 3.6)
+    monkeypatch.setattr(figures, "figure", lambda *_: drawn)
+    measured = {"train_loss": 1.5, "test_nll": 0.5, "test_accuracy": 0.75}
+    means = {"test_ema_nll": 0.25, "test_ema_accuracy": 0.875} if averaged else {}
+    rows = [{"epoch": 1, "train_loss": 2.0}, {"epoch": 2, **measured, **means}]
+    figures.draw_curves(rows, classifier.DISPLAY.panels, "test", "title", tmp_path / "curves.png")
+    lines = {line.get_label(): line.get_xydata().tolist() for axes in drawn.axes for line in axes.get_lines()}
+    expected = {"training, mixed labels": [[1, 2.0], [2, 1.5]], "test, true labels": [[2, 0.5]], "test": [[2, 25.0]]}
+    expected |= {"test, true labels, EMA": [[2, 0.25]], "test, EMA": [[2, 12.5]]} if averaged else {}
+    assert {label: points for label, points in lines.items() if not label.startswith("_")} == expected
 
 
 @pytest.mark.slow

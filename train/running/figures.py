@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-ORANGE, BLUE = "#D55E00", "#0072B2"
+from train.running.best import AVERAGED
+
+ORANGE, BLUE, GREEN = "#D55E00", "#0072B2", "#009E73"
 
 
 class Line(NamedTuple):
@@ -28,17 +30,22 @@ class Panel(NamedTuple):
 def draw_curves(
     rows: Sequence[Mapping[str, Any]], panels: Sequence[Panel], watched: str, title: str, path: pathlib.Path
 ) -> None:
-    """Metrics by epoch, panels beside one another."""
+    """Metrics by epoch, panels beside one another; beside those of the watched split, of averaged parameters, too."""
     from matplotlib.ticker import MaxNLocator
 
     drawn = figure(4.5 * len(panels), 3.6)
     drawn.suptitle(title, fontsize=10)
     for axes, panel in zip(drawn.subplots(1, len(panels)), panels, strict=True):
         for line in panel.lines:
-            key = line.key.format(split=watched)
+            key, label = line.key.format(split=watched), line.label.format(split=watched)
             style = {"color": BLUE} if key == line.key else {"color": ORANGE, "linestyle": "--"}
-            if points := [(row["epoch"], line.shown(row[key])) for row in rows if key in row]:
-                axes.plot(*zip(*points, strict=True), label=line.label.format(split=watched), **style)
+            shown = {key: (label, style)}
+            if key != line.key:
+                averaged = line.key.replace("{split}_", f"{watched}_{AVERAGED}")
+                shown[averaged] = f"{label}, EMA", {"color": GREEN, "linestyle": "-."}
+            for key, (label, style) in shown.items():
+                if points := [(row["epoch"], line.shown(row[key])) for row in rows if key in row]:
+                    axes.plot(*zip(*points, strict=True), label=label, **style)
         axes.axhline(0, color="0.6", linewidth=0.8)
         axes.set(xlabel="epoch", ylabel=panel.ylabel)
         axes.legend(frameon=False)
