@@ -226,6 +226,8 @@ def test_a_dry_run_checks_all_prints_what_would_be_done_and_leaves_nothing(tmp_p
     ):
         assert re.search(f"^{line}$", printed, re.MULTILINE), line
     assert max(map(len, printed.splitlines())) <= 120
+    assert "function" not in printed
+    assert "data.channels" not in printed
     assert main.main([*flags, "--workdir=tests"]) == 2
     assert "tests holds something else than a run" in capsys.readouterr().err
     run_folder.claim(folder, config.Config()).close()

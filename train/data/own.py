@@ -21,6 +21,11 @@ def is_own(name: str) -> bool:
     return name not in known and (path.is_dir() or path.suffix.lower() in (".npz", ".csv") or bool({*name} & {*"/:"}))
 
 
+def is_folder(name: str) -> bool:
+    """Whether it is a folder of images, which alone become what data.channels says."""
+    return is_own(name) and not name.startswith(sources.ANY) and pathlib.Path(name).expanduser().is_dir()
+
+
 def is_cut(name: str) -> bool:
     """Whether it is of images that data.image_size cuts to one size."""
     return name.startswith(sources.ANY) or pathlib.Path(name).expanduser().is_dir()
@@ -42,7 +47,7 @@ def read(config: config_lib.Data, *, seed: int) -> sources.Raw | streams.Streams
         config_lib.known("data set", name or "''", known)
     if config.image_size < 0:
         raise UsageError(f"data.image_size must be at least 1, or 0 for the images' own, got {config.image_size}")
-    if path.is_dir() and not name.startswith(sources.ANY):
+    if is_folder(name):
         return _folder(path, config, seed)
     if config.channels != config_lib.Data.channels:
         raise UsageError(f"data.channels={config.channels} is for folders of images, not {name}: leave it")

@@ -112,7 +112,8 @@ class Classifier(nn.Module):
         self, inputs: Float[Array, "n ..."], *, train: bool = False, between: Between = keep
     ) -> Float[Array, "n r d"]:
         """Feature maps."""
-        return self.backbone(inputs, train=train, between=between)
+        given = {} if between is keep else {"between": between}  # else a table of the model's calls shows the function
+        return self.backbone(inputs, train=train, **given)
 
     def pool(self, maps: Float[Array, "n r d"]) -> Float[Array, "n d"]:
         """The embedding."""

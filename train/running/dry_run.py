@@ -7,6 +7,7 @@ from flax import linen as nn
 import jax
 
 from train.config import leaves
+from train.data import own
 from train.running import checkpoints, parallel, run_folder
 from train.running.loop import Build, prepare
 from train.running.reporting import table
@@ -47,7 +48,10 @@ def show(config: Any, workdir: pathlib.Path | None, build: Build, *, allow_confi
     split, batch_size = dataset.splits["train"], config.data.batch_size
     steps = len(split) // batch_size
     total = config.num_epochs * steps
-    print(table((f"--config.{name}", str(value)) for name, value, _ in leaves(config)))
+    applies = {name: value for name, value, _ in leaves(config)}
+    if not own.is_folder(config.data.name):
+        del applies["data.channels"]
+    print(table((f"--config.{name}", str(value)) for name, value in applies.items()))
     print("\n".join(line.rstrip() for line in layers(*sample, **called).splitlines()[:-2] if line.strip()))
     print(
         table(
