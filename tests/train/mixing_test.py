@@ -120,13 +120,22 @@ def test_what_an_objective_of_one_s_own_returns_is_looked_at_before_it_is_compil
     monkeypatch.delitem(sys.modules, "own_objective", raising=False)
 
 
-@pytest.mark.parametrize(("returned", "message"), [("labels[:, :3]", "with labels float32.32, 3."), ("{}['x']", "'x'")])
-def test_what_a_method_of_one_s_own_returns_is_looked_at_too(returned, message, digits, tmp_path, monkeypatch):
-    (tmp_path / "own_method.py").write_text(f"def f(batch, labels, rng):\n    return batch, {returned}")
+@pytest.mark.parametrize(
+    ("space", "returned", "message"),
+    [
+        ("inputs", "batch, labels[:, :3]", "with labels float32.32, 3."),
+        ("inputs", "batch, {}['x']", "'x'"),
+        ("embeddings", "batch[:, :5], labels", r"of embeddings \[32, 16\] on each device, returns float32\[32, 5\]"),
+        ("embeddings", "batch[:, None], labels", r"returns float32\[32, 1, 16\]"),
+        ("logits", "batch[:, :5], labels", r"of logits \[32, 10\] on each device, returns float32\[32, 5\]"),
+    ],
+)
+def test_what_a_method_of_one_s_own_returns_is_looked_at_too(space, returned, message, digits, tmp_path, monkeypatch):
+    (tmp_path / "own_method.py").write_text(f"def f(batch, labels, rng):\n    return {returned}")
     monkeypatch.chdir(tmp_path)
     monkeypatch.delitem(sys.modules, "own_method", raising=False)
     with pytest.raises(UsageError, match=message):
-        classifier.build(small_config(policy="own_method:f"), digits)
+        classifier.build(small_config(policy="own_method:f", space=space), digits)
     monkeypatch.delitem(sys.modules, "own_method", raising=False)
 
 

@@ -54,9 +54,11 @@ def check(config: Config, dataset: Dataset, *, devices: int, codec: mixing.Codec
         )
     n = config.data.batch_size // devices // config.optimizer.accumulate
     inputs = jax.ShapeDtypeStruct((n, *shape), jnp.float32)
-    labels = jax.ShapeDtypeStruct((n, classes), jnp.float32)
+    labels = jax.ShapeDtypeStruct((n, int(classes)), jnp.float32)
     if mix.space == "layers":
         places = stages.shapes(model, config.model.name, inputs)
+    elif mix.space == "embeddings":
+        places = {mix.space: stages.embedding(model, config.model.name, inputs)}
     else:
         places = {mix.space: inputs if mix.space == "inputs" else labels}
     mixing.check(mix, places, labels, codec=codec)

@@ -211,7 +211,7 @@ def _fits(fn: MixFn, batch: jax.ShapeDtypeStruct, labels: jax.ShapeDtypeStruct, 
         raise UsageError(f"{what}: {' '.join(str(error).split())}") from None
     if shaped and len(mixed) != len(batch):
         raise UsageError(f"{what}, returns {len(mixed)} samples: take mix.space=logits, or embeddings")
-    expected = batch if shaped else mixed, jax.ShapeDtypeStruct((len(mixed), *labels.shape[1:]), labels.dtype)
+    expected = [jax.ShapeDtypeStruct((len(mixed), *of.shape[1:]), of.dtype) for of in (batch, labels)]
     pairs = zip((mixed, targets), expected, strict=True)
     if any((got.shape, got.dtype) != (wanted.shape, wanted.dtype) for got, wanted in pairs):
         got = f"{mixed.dtype}{list(mixed.shape)} with labels {targets.dtype}{list(targets.shape)}"

@@ -11,6 +11,24 @@ from train.errors import UsageError
 from train.models.classifier import STAGED, lacking
 
 
+def embedding(model: nn.Module, name: str, inputs: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+    """What is mixed behind the pooling, of a model that has features and pool.
+
+    Args:
+      model: it.
+      name: of it, for messages.
+      inputs: a batch of them.
+    """
+
+    def pooled(model: nn.Module, inputs: Array) -> Array:
+        return model.pool(model.features(inputs, train=True))
+
+    init = functools.partial(model.init_with_output, method=pooled)
+    with user_code.blamed(name):
+        found, _ = jax.eval_shape(init, {"params": jax.random.key(0), "dropout": jax.random.key(1)}, inputs)
+    return found
+
+
 def shapes(model: nn.Module, name: str, inputs: jax.ShapeDtypeStruct) -> dict[str, jax.ShapeDtypeStruct]:
     """What is mixed at each of them, by their names: the inputs, then maps.
 
