@@ -210,12 +210,14 @@ def test_help_names_every_field_with_its_default(capsys):
 def test_a_dry_run_checks_all_prints_what_would_be_done_and_leaves_nothing(tmp_path, capsys, caplog):
     folder = tmp_path / "run"
     flags = ["--config.model.width=4", "--config.mix.policy=mixup(alpha=0.3)", "--config.num_epochs=2", "--dry_run"]
+    flags.append("--config.optimizer.ema=0.99")
     with jax.log_compiles():
         assert main.main([*flags, f"--workdir={folder}"]) == 0
     assert not {"init", "train_step", "eval_step", "_normal"} & set(re.findall(r"Compiling jit\((\w+)\)", caplog.text))
     printed = capsys.readouterr().out
     assert not folder.exists()
     for line in (
+        r"optimizer.ema=0.99: the first half of 22 steps has 47% of the average: take a lower decay, such as 0.5",
         r"--config.mix.policy +mixup\(alpha=0\.3\)",
         r"backbone/Conv_1 +Conv +float32\[1,8,8,4\] +float32\[1,4,4,8\] .*bias: float32\[8\]",
         r"parameters +4,082",

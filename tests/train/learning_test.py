@@ -1,5 +1,7 @@
 """How parameters follow gradients: averages, clipping, decay, parts of a batch; and which checkpoint is the best."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,6 +26,24 @@ def test_the_average_weighs_steps_by_powers_of_the_decay_and_the_start_not_at_al
         np.testing.assert_allclose(average.params["w"], expected, rtol=1e-4, atol=1e-6)
         np.testing.assert_allclose(average.batch_stats["mean"], -expected, rtol=1e-4, atol=1e-6)
     assert int(average.steps) == 40
+
+
+@pytest.mark.parametrize(("decay", "total"), [(0.999, 440), (0.999, 999), (0.9, 6), (0.99, 3)])
+def test_an_average_that_still_weighs_the_start_is_said_with_its_share_and_a_remedy(decay, total):
+    found = re.search(
+        r"first half of .* has (\d+)% .* lower decay, such as (\S+)$", averages.warning(decay, steps=total)
+    )
+    weights = decay ** np.arange(total)[::-1]
+    share, odd = weights[: total // 2].sum() / weights.sum(), total % 2 / total  # which has no half of whole steps
+    assert int(found[1]) == pytest.approx(100 * share, abs=0.5 + 50 * odd)
+    lower = float(found[2])
+    assert 0 < lower < decay
+    assert not averages.warning(lower, steps=total)
+
+
+def test_an_average_that_leaves_the_start_behind_or_is_none_is_not_spoken_of():
+    for decay, total in ((0.999, 1001), (0.9, 440), (0.0, 440)):
+        assert not averages.warning(decay, steps=total)
 
 
 @pytest.mark.parametrize("platform", ["cpu", "tpu"])

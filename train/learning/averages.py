@@ -41,3 +41,15 @@ def update(average: Average, params: Any, batch_stats: Any, *, decay: float) -> 
         steps,
         *optax.incremental_update((params, batch_stats), (average.params, average.batch_stats), share),
     )
+
+
+def warning(decay: float, *, steps: int) -> str:
+    """A line where a run is too short for its average to leave the first steps behind; empty elsewhere."""
+    if not 0 < steps * (1 - decay) < 1:
+        return ""
+    half = decay ** (steps / 2)
+    lower = 1 - float(f"{min(0.5, 10 / steps):.0e}")
+    return (
+        f"optimizer.ema={decay}: the first half of {steps} steps has {half / (1 + half):.0%} of the average: "
+        f"take a lower decay, such as {lower:g}"
+    )

@@ -15,7 +15,7 @@ from train import config as config_lib
 from train import data
 from train.data import splits
 from train.errors import DivergedError, StoppedError, UsageError
-from train.learning import checks, steps
+from train.learning import averages, checks, steps
 from train.running import best, checkpoints, description, parallel, profiling, reporting, run_folder, stopping
 
 MOST_SKIPPED = 10  # steps in a row
@@ -54,6 +54,8 @@ Build = Callable[[Any, data.Dataset], Program]
 def prepare(config: Any, build: Build) -> tuple[data.Dataset, Program]:
     """Loads the data and builds the program, in all processes together; nothing is compiled yet.
 
+    Prints a line where the run is too short for its average.
+
     Raises:
       ProgramError: if the run cannot start.
     """
@@ -61,6 +63,10 @@ def prepare(config: Any, build: Build) -> tuple[data.Dataset, Program]:
     dataset = parallel.in_all(functools.partial(data.load, config.data, seed=config.seed))
     program = build(config, dataset)
     checks.fits(program.init, jax.random.key(config.seed), what="config.model")
+    total_steps = config.num_epochs * (len(dataset.splits["train"]) // config.data.batch_size)
+    warning = averages.warning(config.optimizer.ema, steps=total_steps)
+    if warning and parallel.leads():
+        print(warning, flush=True)
     return dataset, program
 
 
