@@ -13,7 +13,7 @@ from ml_collections import config_flags
 
 from train import flat_mix
 from train.config import Config, known, leaves
-from train.errors import UsageError
+from train.errors import UsageError, line
 
 Kind = TypeVar("Kind")
 
@@ -181,7 +181,7 @@ def load(path: pathlib.Path, function: str, kind: type[Kind]) -> Kind:
         spec.loader.exec_module(module)
         config = getattr(module, function)() if hasattr(module, function) else None
     except Exception as error:  # of the user's own file
-        raise UsageError(f"config {path}: {type(error).__name__}: {' '.join(str(error).split())}") from None
+        raise UsageError(f"config {path}: {line(error, typed=True)}") from None
     if not isinstance(config, kind):
         raise UsageError(
             f"config {path} needs a function {function}() that returns a {kind.__module__}.{kind.__name__}"

@@ -49,3 +49,11 @@ class StoppedError(ProgramError):
     def __init__(self, message: str, number: int):
         super().__init__(message)
         self.exit_code = 128 + number
+
+
+def line(error: Exception, *, typed: bool = False) -> str:
+    """What an error of others says, in one line: where it says nothing or that is asked for, with its type."""
+    kind, text = type(error).__name__, " ".join(str(error).split())
+    if not text:
+        return kind
+    return f"{kind}: {text}" if typed else text

@@ -10,7 +10,7 @@ import traceback
 from typing import Any
 
 from train.config import known
-from train.errors import UsageError
+from train.errors import UsageError, line
 
 
 def call(name: str, *arguments: Any) -> Any:
@@ -39,7 +39,7 @@ def blamed(name: str) -> Iterator[None]:
     except UsageError:
         raise
     except Exception as error:  # of the user's own code
-        what = f"{type(error).__name__}: {' '.join(str(error).split())}{_place(error)}"
+        what = f"{line(error, typed=True)}{_place(error)}"
         raise UsageError(f"{name}: {what}: mend it") from None
 
 

@@ -125,6 +125,7 @@ def test_what_an_objective_of_one_s_own_returns_is_looked_at_before_it_is_compil
     [
         ("inputs", "batch, labels[:, :3]", "with labels float32.32, 3."),
         ("inputs", "batch, {}['x']", "'x'"),
+        ("inputs", "batch, next(iter(()))", "on each device: StopIteration$"),
         ("embeddings", "batch[:, :5], labels", r"of embeddings \[32, 16\] on each device, returns float32\[32, 5\]"),
         ("embeddings", "batch[:, None], labels", r"returns float32\[32, 1, 16\]"),
         ("logits", "batch[:, :5], labels", r"of logits \[32, 10\] on each device, returns float32\[32, 5\]"),

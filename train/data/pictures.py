@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from train.errors import UsageError
+from train.errors import UsageError, line
 
 MODES = {1: "L", 3: "RGB"}
 
@@ -61,4 +61,4 @@ def _reason(error: Exception) -> str:
 
     if isinstance(error, UnidentifiedImageError):
         return "which is no image"  # Pillow's own words name the buffer
-    return " ".join(str(error).split()) or type(error).__name__
+    return line(error)

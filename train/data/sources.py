@@ -17,7 +17,7 @@ from absl import logging
 import numpy as np
 
 from train import config as config_lib
-from train.errors import UsageError
+from train.errors import UsageError, line
 
 Arrays = tuple[np.ndarray, np.ndarray]  # inputs and int32 labels
 
@@ -56,7 +56,7 @@ def _arrays(builder: Any, split: str) -> Arrays:
         return _read_split(builder, split)
     except Exception as error:  # of a broken file; array_record and its readers raise all kinds
         raise UsageError(
-            f"cannot read the {split} split of {builder.name} in {builder.data_path}, {' '.join(str(error).split())}: "
+            f"cannot read the {split} split of {builder.name} in {builder.data_path}, {line(error)}: "
             "delete that folder, and prepare it again"
         ) from None
 
@@ -143,7 +143,7 @@ def prepare(builder: Any, manual_dir: pathlib.Path | None) -> None:
     try:
         builder.download_and_prepare(download_config=tfds.download.DownloadConfig(**options))
     except Exception as error:  # tfds and what reads the files for it raise all kinds
-        raise UsageError(f"cannot prepare {builder.name}: {' '.join(str(error).split())}") from None
+        raise UsageError(f"cannot prepare {builder.name}: {line(error)}") from None
 
 
 def _reach(url: str) -> None:

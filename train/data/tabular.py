@@ -9,7 +9,7 @@ import numpy as np
 
 from train.data import own_splits
 from train.data.sources import Arrays, Raw
-from train.errors import UsageError
+from train.errors import UsageError, line
 
 SPLITS = ("train", "test")
 
@@ -31,9 +31,7 @@ def _load(path: pathlib.Path, keys: Sequence[str]) -> dict[str, np.ndarray]:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as held:
             return {key: held[key] for key in keys if key in held}
     except Exception as error:  # numpy, zipfile and zlib raise all kinds
-        raise UsageError(
-            f"cannot read {path}, {' '.join(str(error).split())}: write it anew by np.savez, of plain arrays"
-        ) from None
+        raise UsageError(f"cannot read {path}, {line(error)}: write it anew by np.savez, of plain arrays") from None
 
 
 def from_arrays(name: str, splits: Mapping[str, Any], class_names: Any = ()) -> Raw:

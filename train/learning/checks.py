@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from train import models
 from train.config import Config, VaeConfig, known
 from train.data import Dataset
-from train.errors import UsageError
+from train.errors import UsageError, line
 from train.learning import mixing, objectives, optimizers
 from train.models import own, stages
 from train.models.classifier import MAPS, lacking
@@ -109,4 +109,4 @@ def fits(function: Callable, *arguments: Any, what: str) -> Any:
     try:
         return jax.eval_shape(function, *arguments)
     except Exception as error:  # of a user's function, too
-        raise UsageError(f"{what}: {' '.join(str(error).split())}") from None
+        raise UsageError(f"{what}: {line(error)}") from None

@@ -14,7 +14,7 @@ from jaxmix import MixFn, policies
 from jaxmix.combinators import erm
 from train import user_code
 from train.config import Mix
-from train.errors import UsageError
+from train.errors import UsageError, line
 from train.learning import objectives
 
 OBJECTIVES = {"dense_multimix": objectives.dense_multimix, "approximate_mixup": objectives.approximate_mixup}
@@ -199,7 +199,7 @@ def check(
         try:
             jax.eval_shape(traced, batch, labels, jax.random.key(0), jnp.float32(0))
         except Exception as error:  # of what had to be known before
-            reason = " ".join(str(error).removeprefix(f"policy {config.policy!r}: ").split())
+            reason = line(error).removeprefix(f"policy {config.policy!r}: ")
             raise UsageError(f"{what}: linear is for alpha and its like: {reason[:120]}") from None
 
 
@@ -208,7 +208,7 @@ def _fits(fn: MixFn, batch: jax.ShapeDtypeStruct, labels: jax.ShapeDtypeStruct, 
     try:
         mixed, targets = jax.eval_shape(fn, batch, labels, jax.random.key(0))
     except Exception as error:  # of a user's function, too
-        raise UsageError(f"{what}: {' '.join(str(error).split())}") from None
+        raise UsageError(f"{what}: {line(error)}") from None
     if shaped and len(mixed) != len(batch):
         raise UsageError(f"{what}, returns {len(mixed)} samples: take mix.space=logits, or embeddings")
     expected = [jax.ShapeDtypeStruct((len(mixed), *of.shape[1:]), of.dtype) for of in (batch, labels)]

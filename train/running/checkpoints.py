@@ -11,7 +11,7 @@ import jax
 from orbax import checkpoint
 
 from train.data import Means
-from train.errors import CheckpointError, UnwritableError, UsageError
+from train.errors import CheckpointError, UnwritableError, UsageError, line
 from train.learning.steps import TrainState
 from train.running import best, manifest, parallel, run_folder
 
@@ -87,7 +87,7 @@ class Checkpoints:
             parallel.in_leader(functools.partial(self._publish, partial, tree, step, measured))
         except (OSError, ValueError) as error:  # tensorstore has no error of its own for a full disk
             raise UnwritableError(
-                f"the checkpoint of step {step} cannot be written, {_line(error)}: "
+                f"the checkpoint of step {step} cannot be written, {line(error)}: "
                 f"make room, and the same command goes on from step {self.step}"
             ) from None
         self.step = step
@@ -205,10 +205,6 @@ def _tidy(folder: pathlib.Path, *, thoroughly: bool) -> None:
         path.rename(next(name for name in names if not name.exists()))
     for path in folder.glob("saving-*"):
         shutil.rmtree(path)
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())
 
 
 def _shape(signature: list[Any] | None) -> str:

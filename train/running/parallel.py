@@ -14,7 +14,7 @@ from jax.experimental.compilation_cache import compilation_cache
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 import numpy as np
 
-from train.errors import LostError, UsageError
+from train.errors import LostError, UsageError, line
 
 AXIS = "devices"
 TIMEOUT = 30  # seconds after which a process that is not heard of counts as dead, and JAX ends the others
@@ -48,7 +48,7 @@ def join(distributed: bool, coordinator: str | None, num_processes: int | None, 
             coordinator, num_processes, process_id, heartbeat_timeout_seconds=TIMEOUT, shutdown_timeout_seconds=TIMEOUT
         )
     except (ValueError, RuntimeError) as error:
-        raise UsageError(f"cannot join the other processes: {' '.join(str(error).split())}") from None
+        raise UsageError(f"cannot join the other processes: {line(error)}") from None
 
 
 def keep_programs(folder: pathlib.Path) -> None:
