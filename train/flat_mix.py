@@ -23,20 +23,15 @@ FIELDS: Mapping[str, Any] = {
 }
 
 
-def translated(tree: Mapping[str, Any], alpha: str = "") -> dict[str, Any]:
-    """The fields of a Mix, as JSON has them, of today.
-
-    Args:
-      tree: of today, or from before.
-      alpha: what stands in place of the one that was tuned, such as "{alpha}".
-    """
+def translated(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a Mix, as JSON has them, of today; they may be of today, or from before."""
     if not set(tree) & set(FIELDS):
         return dict(tree)
-    policy = _policy({**FIELDS, **tree}, alpha)
+    policy = _policy({**FIELDS, **tree})
     return {"policy": policy} | {name: value for name, value in tree.items() if name not in FIELDS}
 
 
-def _policy(old: Mapping[str, Any], alpha: str) -> str:
+def _policy(old: Mapping[str, Any]) -> str:
     method, ranged = old["method"], tuple(old["alpha_range"])
     transport = [f"k={old['k']}", *([f"solver={old['solver']!r}"] if old["solver"] != "sinkhorn" else [])]
     options = transport if method == "kmixup" else []
@@ -51,8 +46,6 @@ def _policy(old: Mapping[str, Any], alpha: str) -> str:
         options.append(f"pairing=transport({', '.join(transport)})")
     if ranged:
         options.append(f"alpha={ranged}")
-    elif alpha:
-        options.append(f"alpha={alpha}")
     elif old["final_alpha"]:
         options.append(f"alpha=linear({old['alpha']}, {old['final_alpha']})")
     else:

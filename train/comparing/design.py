@@ -8,8 +8,7 @@ import re
 import statistics
 from typing import Any
 
-from train import flat_mix
-from train.config import Config, Mix, from_tree, known
+from train.config import Config, Mix, known
 from train.errors import UsageError
 from train.measuring.measures import MEASURES, RESCALINGS
 
@@ -69,17 +68,6 @@ class Comparison:
     limit: int = 0
     claims: tuple[Claim, ...] = ()
     by_corruption: tuple[str, ...] = ()
-
-
-def from_design(design: dict[str, Any]) -> Comparison:
-    """What results say that they compared."""
-    parts: dict[str, Any] = {k: tuple(value) if isinstance(value, list) else value for k, value in design.items()}
-    parts["datasets"] = {name: from_tree(Config, tree) for name, tree in design["datasets"].items()}
-    alpha = "{alpha}" if design["alphas"] else ""
-    methods = {name: flat_mix.translated(tree, alpha) for name, tree in design["methods"].items()}
-    parts["methods"] = {name: from_tree(Mix, tree) for name, tree in methods.items()}
-    parts["claims"] = tuple(Claim(**claim | {"methods": tuple(claim["methods"])}) for claim in design["claims"])
-    return Comparison(**parts)
 
 
 @dataclasses.dataclass(frozen=True)
