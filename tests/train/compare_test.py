@@ -101,6 +101,16 @@ def test_bold_is_better_and_italic_is_worse_than_the_first_method_seed_by_seed()
     assert "| other | 1 | 70.00 ± 11.55 | 1.10 [0.90, 1.20] |" in lines
 
 
+def test_a_row_says_the_policy_that_was_run_where_results_have_it():
+    written = record({"erm": [0.5, 0.7, 0.9], "strong": [0.5, 0.7, 0.9]})
+    for run in written["runs"]:
+        run["policy"] = "erm" if run["method"] == "erm" else "mixup(alpha=10.0)"
+    lines = comparison_report.tables(written)
+    assert lines[0].startswith("| method | policy |")
+    assert "| erm | `erm` | 70.00 ± 11.55 | 1 |" in lines
+    assert "| strong | `mixup(alpha=10.0)` | 70.00 ± 11.55 | 1.10 [0.90, 1.20] |" in lines
+
+
 def test_accuracy_by_corruption_is_a_table_of_its_own():
     first = [0.5, 0.7, 0.9]
     written = record({"erm": first, "other": first, "mixup": [value + 0.01 for value in first]})
@@ -247,7 +257,7 @@ def test_everything_is_written(tmp_path, monkeypatch, capsys):
     assert rows[0] == "dataset,method,alpha,seed,accuracy,nll"
     assert [row.split(",")[1] for row in rows[1:4]] == ["erm", "mixup", '"mixup']
     assert len(rows) == 7
-    assert re.search(r"^\| mixup, output only \|  \|.* \|  \|$", text, re.MULTILINE)
+    assert re.search(r"^\| mixup, output only \| `mixup` \|.* \|  \|$", text, re.MULTILINE)
     plain, rescaled = (comparison.column(written, "iris", row, "nll") for row in ("mixup", "mixup, output only"))
     assert min(abs(a - b) for a, b in zip(plain, rescaled, strict=True)) > 1e-3
     assert "Alpha is the best" not in text

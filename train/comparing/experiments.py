@@ -110,6 +110,7 @@ def compare(comparison: Comparison, workdir: pathlib.Path) -> dict[str, Any]:
     import tqdm
 
     from train import data
+    from train.learning import mixing
     from train.timing import cost
 
     _check_data(comparison, workdir)
@@ -132,13 +133,12 @@ def compare(comparison: Comparison, workdir: pathlib.Path) -> dict[str, Any]:
     for seed in range(comparison.num_seeds):
         for dataset, method in pairs:
             run = comparison_lib.run(comparison, dataset, method, chosen[dataset, method], seed)
+            what = {"alpha": run.alpha, "policy": mixing.normal_form(run.config.mix), "seed": seed}
             for title, rescaling in comparison_lib.rows(comparison, method).items():
                 measured = evaluated(run, workdir, comparison, rescaling)
                 values = {key: measured.values[key] for key in comparison.measures}
                 shown = {"corruptions": measured.corruptions} if title in comparison.by_corruption else {}
-                runs.append(
-                    {"dataset": dataset, "method": title, "alpha": run.alpha, "seed": seed, "values": values, **shown}
-                )
+                runs.append({"dataset": dataset, "method": title, **what, "values": values, **shown})
             done(run)
     bar.close()
     costs = {}

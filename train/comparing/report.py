@@ -56,7 +56,8 @@ def tables(record: Results) -> list[str]:
     arrows = {"higher": "↑", "lower": "↓", "none": ""}
     titles = [f"{MEASURES[key].title} {arrows[MEASURES[key].better]}".strip() for key in keys]
     lines = []
-    first = [*(("data",) if len(datasets) > 1 else ()), "method", "alpha"]
+    has_policies = "policy" in record["runs"][0]  # records from before have alpha in its place
+    first = [*(("data",) if len(datasets) > 1 else ()), "method", "policy" if has_policies else "alpha"]
     lines += [
         "| " + " | ".join([*first, *titles, f"step / {methods[0]}"]) + " |",
         "|---" * (len(first) + len(keys) + 1) + "|",
@@ -64,12 +65,13 @@ def tables(record: Results) -> list[str]:
     for dataset in datasets:
         for method in methods:
             runs = [run for run in record["runs"] if (run["dataset"], run["method"]) == (dataset, method)]
-            erm = design["methods"].get(method, {}).get("method") == "erm"  # as records once had it
+            erm = design["methods"].get(method, {}).get("method") == "erm"
             alpha = "" if erm or runs[0]["alpha"] is None else f"{runs[0]['alpha']:g}"
+            what = f"`{runs[0]['policy']}`" if has_policies else alpha
             cells = [_cell(record, dataset, method, methods[0], key) for key in keys]
             cost = _cost(record, dataset, method) if method != methods[0] else "1"
             lines.append(
-                "| " + " | ".join([*((dataset,) if len(datasets) > 1 else ()), method, alpha, *cells, cost]) + " |"
+                "| " + " | ".join([*((dataset,) if len(datasets) > 1 else ()), method, what, *cells, cost]) + " |"
             )
     lines += ["", _caption(record)]
     if design.get("by_corruption"):
