@@ -5,8 +5,9 @@ Usage: python -m train.compare [--config=FILE] [--workdir=FOLDER] ...
 A comparison is a Python file with get_comparison(), such as train/configs/compare_digits.py.
 Alpha is chosen for each method on a validation split, by runs of seeds of their own; then all
 methods run with the same seeds, which draw the same samples for all. Runs that have ended
-are kept in the workdir: to add a row or a seed costs its own runs only. It leaves a JSON file
-of all results, and in the workdir table.md, runs.csv and differences.png.
+are kept in the workdir, and their numbers in the results: to add a row or a seed costs its own
+runs only, on another machine, too, that has the results. It leaves a JSON file of all results,
+and in the workdir table.md, runs.csv and differences.png.
 """
 
 from collections.abc import Sequence
@@ -35,7 +36,12 @@ def parse(argv: Sequence[str]) -> tuple[Any, Comparison]:
         help="a Python file with get_comparison() (compare_digits.py)",
     )
     add("--workdir", metavar="FOLDER", type=pathlib.Path, help="where the runs lie (runs/<name of the config>)")
-    add("--results", metavar="FILE", type=pathlib.Path, help="where results go (results.json in the workdir)")
+    add(
+        "--results",
+        metavar="FILE",
+        type=pathlib.Path,
+        help="where results go, and come from (results.json in the workdir)",
+    )
     add("--data_dir", metavar="FOLDER", help="where tfds' data lie")
     add("--manual_dir", metavar="FOLDER", help="of original files, to prepare data from")
     flags = parser.parse_args(argv)
@@ -55,7 +61,7 @@ def main(argv: Sequence[str]) -> None:
     from train.running import parallel  # after --help and usage errors, which need no JAX
 
     parallel.keep_programs(flags.workdir / "programs")
-    results = compare(comparison, flags.workdir)
+    results = compare(comparison, flags.workdir, comparison_report.read(flags.results))
     comparison_report.write(
         results, comparison, f"--config={os.path.relpath(flags.config)}", flags.workdir, flags.results
     )

@@ -172,10 +172,11 @@ def test_alpha_is_chosen_by_validation_accuracy_then_nll(monkeypatch):
     monkeypatch.setattr(experiments, "trained", trained)
     design = tiny(alphas=(0.2, 1.0, 4.0), num_selection_seeds=2)
     done = []
-    tried = experiments.choose(design, "iris", "mixup", pathlib.Path("w"), done.append)
+    nothing = experiments.Kept({}, {})
+    tried = experiments.choose(design, "iris", "mixup", pathlib.Path("w"), done.append, nothing)
     assert [entry["alpha"] for entry in tried] == [4.0, 1.0, 0.2]
     assert len(done) == 6
-    assert experiments.choose(design, "iris", "erm", pathlib.Path("w"), done.append) == [{"alpha": None}]
+    assert experiments.choose(design, "iris", "erm", pathlib.Path("w"), done.append, nothing) == [{"alpha": None}]
     assert len(done) == 6
 
 
@@ -214,6 +215,42 @@ def test_runs_that_have_ended_are_kept_and_a_further_method_costs_its_own(tmp_pa
     again = experiments.compare(more, tmp_path)
     assert started == ["kmixup(k=2, solver='exact')"] * 2
     assert [run for run in again["runs"] if run["method"] != "kmixup"] == results["runs"]
+    elsewhere = experiments.compare(more, tmp_path / "elsewhere", json.loads(json.dumps(again)))
+    assert len(started) == 2
+    assert elsewhere == again
+    assert {"key", "commit", "date"} <= {*again["runs"][0], *again["selection"][0]["candidates"][0]["runs"][0]}
+
+
+def test_a_run_that_a_record_has_is_made_again_where_anything_differs_but_the_place_of_its_data(tmp_path):
+    design, made = tiny(), []
+    run = comparison.run(design, "iris", "mixup", 1.0, 0)
+    key = experiments.key_of(run, "limit=0 rescaling=")
+    kept = experiments.Kept({"runs": [{"key": key, "values": {"nll": 1.0}}]}, {})
+
+    def make():
+        made.append(None)
+        return {"values": {"nll": 2.0}}
+
+    placed = comparison.run(comparison.placed(design, data_dir=str(tmp_path)), "iris", "mixup", 1.0, 0)
+    assert kept.get(placed, "limit=0 rescaling=", ("nll",), make)["values"] == {"nll": 1.0}
+    assert made == []
+    others = [
+        (run, "limit=500 rescaling=", ("nll",), kept),
+        (run, "limit=0 rescaling=", ("nll", "accuracy"), kept),
+        (run, "limit=0 rescaling=", ("nll",), experiments.Kept({"runs": [{"key": key}]}, {"iris": "changed"})),
+        (comparison.run(design, "iris", "mixup", 0.2, 0), "limit=0 rescaling=", ("nll",), kept),
+        (comparison.run(design, "iris", "mixup", 1.0, 1), "limit=0 rescaling=", ("nll",), kept),
+    ]
+    for count, (other, measured, keys, place) in enumerate(others, start=1):
+        assert place.get(other, measured, keys, make)["values"] == {"nll": 2.0}
+        assert len(made) == count
+
+
+def test_what_is_no_record_is_named(tmp_path):
+    (tmp_path / "results.json").write_text("{")
+    with pytest.raises(UsageError, match=r"results\.json is no record of a comparison"):
+        comparison_report.read(tmp_path / "results.json")
+    assert comparison_report.read(tmp_path / "nothing.json") == {}
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from sklearn import metrics
 from jaxmix.evaluation import attacks, calibration, corruptions
 from tests.train.conftest import once, small_config
 from train import config as config_lib
-from train import data, evaluate, models
+from train import data, evaluate, models, runs
 from train.comparing import design as comparison
 from train.data import sources
 from train.errors import UsageError
@@ -188,7 +188,9 @@ def test_attacks_lower_accuracy_in_order(run_folder):
         assert accuracies == sorted(accuracies, reverse=True)
     assert all(pgd <= fgsm + 0.01 for pgd, fgsm in zip(table["pgd"], table["fgsm"], strict=True))
     assert table["clean"][0] - table["pgd"][-1] > 0.05
-    assert section.values == {"fgsm_accuracy": table["fgsm"][-1], "pgd_accuracy": table["pgd"][-1]}
+    for name in ("fgsm", "pgd"):
+        keys = [f"{name}_accuracy{suffix}" for suffix in ("_1", "_2", "_4", "")]
+        assert [section.values[key] for key in keys] == table[name]
     assert not evaluation_report.warnings({"attacks": section})
 
 
@@ -354,7 +356,11 @@ def test_tables_are_measured_where_measures_apply(tmp_path):
         num_epochs=1,
     )
     classifier.train_and_evaluate(config, tmp_path / "run")
-    assert list(evaluation.evaluate(tmp_path / "run", Options())) == ["calibration", "embeddings"]
+    measured = evaluation.evaluate(tmp_path / "run", Options())
+    assert list(measured) == ["calibration", "training", "embeddings"]
+    inputs, labels = data.load(config.data).splits["train"].read()
+    hits = runs.load(tmp_path / "run").logits(inputs).argmax(axis=1) == labels
+    assert measured["training"].values == {"train_accuracy": pytest.approx(np.mean(hits))}
     with pytest.raises(UsageError, match="section attacks does not apply: it needs images"):
         evaluation.evaluate(tmp_path / "run", Options(only=("attacks",)))
     with pytest.raises(UsageError, match="--rescale=both does not apply: it needs a run of mixup"):

@@ -51,7 +51,8 @@ class Comparison:
       alphas: candidates of it, tried on the validation split.
       num_seeds: number of measured runs of each method on each data set.
       num_selection_seeds: number of runs that each candidate is judged by.
-      measures: columns of the table, keys of train.measuring.measures.MEASURES.
+      measures: columns of the tables, keys of train.measuring.measures.MEASURES.
+      shown: those of them in the first table, the others in a second one; all in one where empty.
       rescalings: keys of RESCALINGS there; runs that one applies to are measured so, too, in further rows.
       limit: samples of the test split that corruptions, attacks and linearity are measured on; 0: all.
       claims: what the papers say.
@@ -68,6 +69,7 @@ class Comparison:
     limit: int = 0
     claims: tuple[Claim, ...] = ()
     by_corruption: tuple[str, ...] = ()
+    shown: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,6 +163,8 @@ def check(comparison: Comparison) -> None:
             raise UsageError(f"{measure} is measured by train.evaluate only: leave it out")
         if comparison.rescalings and section == "embeddings":
             raise UsageError(f"{measure} is not of logits, which rescalings change: leave it out")
+    for measure in comparison.shown:
+        known("measure that is shown", measure, comparison.measures)
     titles = [title for method in comparison.methods for title in rows(comparison, method)]
     if len(set(titles)) < len(titles):
         raise UsageError(f"two rows would have one title, of {', '.join(titles)}: name methods otherwise")

@@ -1,16 +1,19 @@
 """The runs of a comparison: what they are trained and measured by, and how alpha is chosen."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 import contextlib
+import hashlib
 import itertools
 import json
 import pathlib
 import statistics
 import sys
+import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from train.comparing import design as comparison_lib
-from train.comparing.design import Comparison, Run
+from train.comparing.design import Comparison, Results, Run
+from train.config import INCIDENTAL, leaves
 from train.errors import ProgramError, UsageError
 
 if TYPE_CHECKING:
@@ -77,8 +80,49 @@ def evaluated(run: Run, workdir: pathlib.Path, comparison: Comparison, rescaling
     return found
 
 
+def kept_in(record: Results) -> dict[str, dict[str, Any]]:
+    """What a record has of runs, by their keys; older records have none."""
+    tried = (run for entry in record.get("selection", ()) for one in entry["candidates"] for run in one.get("runs", ()))
+    return {run["key"]: run for run in (*record.get("runs", ()), *tried) if "key" in run}
+
+
+def key_of(run: Run, measured: str, digest: str = "") -> str:
+    """What tells a run and how it is measured from all others, wherever its data lie.
+
+    Args:
+      run: of a comparison.
+      measured: how it is measured.
+      digest: of a user's own data.
+    """
+    fields = [(name, value) for name, value, _ in leaves(run.config) if name not in INCIDENTAL]
+    return hashlib.sha256(json.dumps([sorted(fields), measured, digest]).encode()).hexdigest()[:16]
+
+
+class Kept:
+    """Runs that a record has already, and how others come to it."""
+
+    def __init__(self, record: Results, digests: Mapping[str, str]) -> None:
+        """Takes a record, and the digests of data by their titles."""
+        self.runs, self.digests = kept_in(record), digests
+
+    def get(self, run: Run, measured: str, keys: tuple[str, ...], make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """What the record says of a run, where it has all that is asked for; else that is made, and signed."""
+        from train.running import run_folder
+
+        key = key_of(run, measured, self.digests.get(run.dataset, ""))
+        entry = self.runs.get(key, {})
+        if not {*keys} <= {*entry, *entry.get("values", ())}:
+            entry = {"key": key, **make(), "commit": run_folder.commit(), "date": time.strftime("%Y-%m-%d")}
+        return entry
+
+
 def choose(
-    comparison: Comparison, dataset: str, method: str, workdir: pathlib.Path, done: Callable[[Run], None]
+    comparison: Comparison,
+    dataset: str,
+    method: str,
+    workdir: pathlib.Path,
+    done: Callable[[Run], None],
+    kept: Kept,
 ) -> list[dict[str, Any]]:
     """The candidates of alpha, the best first: by mean accuracy on the validation splits, then by NLL."""
     alphas = comparison_lib.candidates(comparison, method)
@@ -86,22 +130,28 @@ def choose(
         return [{"alpha": alphas[0]}]
     tried: list[dict[str, Any]] = []
     for alpha in alphas:
-        rows = []
+        runs = []
         for seed in comparison_lib.selection_seeds(comparison):
             run = comparison_lib.run(comparison, dataset, method, alpha, seed)
-            rows.append(trained(run, workdir))
+
+            def validated(run: Run = run) -> dict[str, Any]:
+                row = trained(run, workdir)
+                return {"seed": run.config.seed, **{key: row[f"validation_{key}"] for key in ("accuracy", "nll")}}
+
+            runs.append(kept.get(run, "validation", ("accuracy", "nll"), validated))
             done(run)
-        means = {key: statistics.fmean(row[f"validation_{key}"] for row in rows) for key in ("accuracy", "nll")}
-        tried.append({"alpha": alpha, **means})
+        means = {key: statistics.fmean(run[key] for run in runs) for key in ("accuracy", "nll")}
+        tried.append({"alpha": alpha, **means, "runs": runs})
     return sorted(tried, key=lambda entry: (-entry["accuracy"], entry["nll"]))
 
 
-def compare(comparison: Comparison, workdir: pathlib.Path) -> dict[str, Any]:
+def compare(comparison: Comparison, workdir: pathlib.Path, record: Results | None = None) -> dict[str, Any]:
     """Chooses, trains, evaluates and times all that is compared.
 
     Args:
       comparison: what.
       workdir: where the runs lie, or will.
+      record: of before; runs that it has are not trained again.
 
     Returns:
       The selection, the runs with their measures, and the cost of a step.
@@ -113,7 +163,7 @@ def compare(comparison: Comparison, workdir: pathlib.Path) -> dict[str, Any]:
     from train.learning import mixing
     from train.timing import cost
 
-    _check_data(comparison, workdir)
+    kept = Kept(record or {}, _digests(comparison, workdir))
     pairs = [(dataset, method) for dataset in comparison.datasets for method in comparison.methods]
     bar = tqdm.tqdm(total=comparison_lib.num_runs(comparison), unit="run", disable=not sys.stderr.isatty())
 
@@ -127,7 +177,7 @@ def compare(comparison: Comparison, workdir: pathlib.Path) -> dict[str, Any]:
         if bar.disable:
             print(run.folder(workdir), flush=True)
 
-    selection = {pair: choose(comparison, *pair, workdir, done) for pair in pairs}
+    selection = {pair: choose(comparison, *pair, workdir, done, kept) for pair in pairs}
     chosen = {pair: tried[0]["alpha"] for pair, tried in selection.items()}
     runs = []
     for seed in range(comparison.num_seeds):
@@ -135,10 +185,16 @@ def compare(comparison: Comparison, workdir: pathlib.Path) -> dict[str, Any]:
             run = comparison_lib.run(comparison, dataset, method, chosen[dataset, method], seed)
             what = {"alpha": run.alpha, "policy": mixing.normal_form(run.config.mix), "seed": seed}
             for title, rescaling in comparison_lib.rows(comparison, method).items():
-                measured = evaluated(run, workdir, comparison, rescaling)
-                values = {key: measured.values[key] for key in comparison.measures}
-                shown = {"corruptions": measured.corruptions} if title in comparison.by_corruption else {}
-                runs.append({"dataset": dataset, "method": title, **what, "values": values, **shown})
+                needed = ("corruptions",) if title in comparison.by_corruption else ()
+
+                def measured(run: Run = run, rescaling: str = rescaling, shown: bool = bool(needed)) -> dict[str, Any]:
+                    found = evaluated(run, workdir, comparison, rescaling)
+                    values = {key: found.values[key] for key in comparison.measures}
+                    return {"values": values, **({"corruptions": found.corruptions} if shown else {})}
+
+                how = f"limit={comparison.limit} rescaling={rescaling}"
+                entry = kept.get(run, how, (*comparison.measures, *needed), measured)
+                runs.append({**entry, "dataset": dataset, "method": title, **what})
             done(run)
     bar.close()
     costs = {}
@@ -152,16 +208,17 @@ def compare(comparison: Comparison, workdir: pathlib.Path) -> dict[str, Any]:
     return {"selection": tried, "runs": runs, "cost": costs}
 
 
-def _check_data(comparison: Comparison, workdir: pathlib.Path) -> None:
-    """Raises a UsageError where runs that are kept were of a user's own data that have changed since."""
+def _digests(comparison: Comparison, workdir: pathlib.Path) -> dict[str, str]:
+    """Of a user's own data, by title; a UsageError where runs in the workdir were of data that have changed since."""
     from train import data
     from train.data import own
     from train.running import run_folder
 
+    digests = {}
     for dataset, base in comparison.datasets.items():
         if not own.is_own(base.data.name):
             continue
-        digest = data.load(base.data).digest
+        digest = digests[dataset] = data.load(base.data).digest
         run = comparison_lib.run(comparison, dataset, next(iter(comparison.methods)), 1.0, 0)
         for folder in sorted(run.folder(workdir).parent.parent.glob("*/*/")):
             if run_folder.data_changed(folder, digest):
@@ -169,3 +226,4 @@ def _check_data(comparison: Comparison, workdir: pathlib.Path) -> None:
                     f"{folder} is of other data, as {base.data.name} has changed since: bring them back, or name "
                     "another folder by --workdir"
                 )
+    return digests

@@ -1,5 +1,6 @@
 """What a comparison leaves: results as JSON, a table, a CSV file, a figure."""
 
+from collections.abc import Sequence
 import csv
 import dataclasses
 import json
@@ -10,10 +11,19 @@ import time
 from train.comparing import design as comparison_lib
 from train.comparing import figure as comparison_figure
 from train.comparing.design import Claim, Comparison, Results, column, differences
+from train.errors import UsageError
 from train.measuring.measures import MEASURES
 from train.running import run_folder
 
 VERDICTS = {1: "holds", 0: "not seen", -1: "the contrary"}
+
+
+def read(path: pathlib.Path) -> Results:
+    """The record of an earlier comparison; nothing where there is none."""
+    try:
+        return json.loads(path.read_text()) if path.exists() else {}
+    except ValueError as error:
+        raise UsageError(f"{path} is no record of a comparison ({error}): name another file by --results") from None
 
 
 def write(results: Results, comparison: Comparison, config: str, workdir: pathlib.Path, path: pathlib.Path) -> None:
@@ -52,28 +62,11 @@ def write(results: Results, comparison: Comparison, config: str, workdir: pathli
 def tables(record: Results) -> list[str]:
     """The lines of a record's tables in Markdown: measures by method, then the claims."""
     design = record["design"]
-    datasets, methods, keys = design["datasets"], comparison_lib.titles(record), design["measures"]
-    arrows = {"higher": "↑", "lower": "↓", "none": ""}
-    titles = [f"{MEASURES[key].title} {arrows[MEASURES[key].better]}".strip() for key in keys]
-    lines = []
-    has_policies = "policy" in record["runs"][0]  # records from before have alpha in its place
-    first = [*(("data",) if len(datasets) > 1 else ()), "method", "policy" if has_policies else "alpha"]
-    lines += [
-        "| " + " | ".join([*first, *titles, f"step / {methods[0]}"]) + " |",
-        "|---" * (len(first) + len(keys) + 1) + "|",
-    ]
-    for dataset in datasets:
-        for method in methods:
-            runs = [run for run in record["runs"] if (run["dataset"], run["method"]) == (dataset, method)]
-            erm = design["methods"].get(method, {}).get("method") == "erm"
-            alpha = "" if erm or runs[0]["alpha"] is None else f"{runs[0]['alpha']:g}"
-            what = f"`{runs[0]['policy']}`" if has_policies else alpha
-            cells = [_cell(record, dataset, method, methods[0], key) for key in keys]
-            cost = _cost(record, dataset, method) if method != methods[0] else "1"
-            lines.append(
-                "| " + " | ".join([*((dataset,) if len(datasets) > 1 else ()), method, what, *cells, cost]) + " |"
-            )
-    lines += ["", _caption(record)]
+    datasets, keys = design["datasets"], design["measures"]
+    shown = design.get("shown") or keys
+    lines = [*_by_method(record, shown, costs=True), "", _caption(record)]
+    if others := [key for key in keys if key not in shown]:
+        lines += ["", *_by_method(record, others)]
     if design.get("by_corruption"):
         for dataset in datasets:
             lines += ["", *_by_corruption(record, dataset, dataset if len(datasets) > 1 else "corruption")]
@@ -82,6 +75,28 @@ def tables(record: Results) -> list[str]:
         for claim in (Claim(**claim) for claim in design["claims"]):
             rows = [_verdict(record, claim, dataset, method) for dataset in datasets for method in claim.methods]
             lines += [f"| {f'{claim.source} {claim.text}' if not i else ''} {row}" for i, row in enumerate(rows)]
+    return lines
+
+
+def _by_method(record: Results, keys: Sequence[str], *, costs: bool = False) -> list[str]:
+    """Measures, and what a step costs, a row for each method on each data set."""
+    design, methods = record["design"], comparison_lib.titles(record)
+    datasets = design["datasets"]
+    arrows = {"higher": "↑", "lower": "↓", "none": ""}
+    titles = [f"{MEASURES[key].title} {arrows[MEASURES[key].better]}".strip() for key in keys]
+    titles += [f"step / {methods[0]}"] if costs else []
+    has_policies = "policy" in record["runs"][0]  # records from before have alpha in its place
+    first = [*(("data",) if len(datasets) > 1 else ()), "method", "policy" if has_policies else "alpha"]
+    lines = ["| " + " | ".join([*first, *titles]) + " |", "|---" * (len(first) + len(titles)) + "|"]
+    for dataset in datasets:
+        for method in methods:
+            runs = [run for run in record["runs"] if (run["dataset"], run["method"]) == (dataset, method)]
+            erm = design["methods"].get(method, {}).get("method") == "erm"
+            alpha = "" if erm or runs[0]["alpha"] is None else f"{runs[0]['alpha']:g}"
+            what = f"`{runs[0]['policy']}`" if has_policies else alpha
+            cells = [_cell(record, dataset, method, methods[0], key) for key in keys]
+            cells += [_cost(record, dataset, method) if method != methods[0] else "1"] if costs else []
+            lines.append("| " + " | ".join([*((dataset,) if len(datasets) > 1 else ()), method, what, *cells]) + " |")
     return lines
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 NEEDS = {
     "calibration": "a test split",
+    "training": "training samples that are held on the devices",
     "rescaling": "a run of mixup or approximate_mixup without transport, all samples mixed by one alpha to the end",
     "embeddings": "a model with features, pool and classify",
     "corruptions": "images",
@@ -120,6 +121,11 @@ def _sections(
     only = options.only or tuple(NEEDS)
     if "calibration" in only:
         yield "calibration", functools.partial(sections.clean, samples=test, held_out=held_out)
+    if "training" in only and dataset.splits["train"].resident[0] is not None:
+        yield (
+            "training",
+            functools.partial(sections.training, samples=sections.Samples(*dataset.splits["train"].read())),
+        )
     alpha = mixing.contraction(config.mix)
     if "rescaling" in only and alpha is not None:
         yield "rescaling", functools.partial(sections.rescaled, samples=test, alpha=alpha)

@@ -5,6 +5,7 @@ from typing import NamedTuple
 PGD_STEPS, LINEARITY_STEPS = 20, 10
 LINEARITY_EPSILON = 4  # of 255
 NUM_EMBEDDED = 4096
+NUM_TRAINED = 10_000
 
 
 class Measure(NamedTuple):
@@ -63,6 +64,13 @@ MEASURES = {
     "ece_scaled": Measure(
         "calibration", "ECE, scaled", ".4f", "lower", "ECE after division of logits by the temperature"
     ),
+    "train_accuracy": Measure(
+        "training",
+        "train acc.",
+        ".2%",
+        "none",
+        f"accuracy on training samples, neither augmented nor mixed, {NUM_TRAINED} at most",
+    ),
     "accuracy_rescaled": Measure(
         "rescaling", "accuracy, rescaled", ".2%", "higher", "accuracy after Mixup's test-time transformation"
     ),
@@ -74,14 +82,22 @@ MEASURES = {
     "corrupted_ece": Measure(
         "corruptions", "corrupted ECE", ".4f", "lower", "mean ECE over jaxmix-C: 14 corruptions, 5 severities"
     ),
-    "fgsm_accuracy": Measure("attacks", "FGSM acc.", ".2%", "higher", "accuracy under FGSM, l_inf, epsilon 8/255"),
-    "pgd_accuracy": Measure(
-        "attacks",
-        "PGD acc.",
-        ".2%",
-        "higher",
-        f"accuracy under PGD, l_inf, epsilon 8/255, {PGD_STEPS} steps, a random start",
-    ),
+    **{
+        f"{name}_accuracy{suffix}": Measure(
+            "attacks",
+            f"{name.upper()}{title} acc.",
+            ".2%",
+            "higher",
+            f"accuracy under {name.upper()}, l_inf, epsilon {epsilon}/255{steps}",
+        )
+        for name, steps in (("fgsm", ""), ("pgd", f", {PGD_STEPS} steps, a random start"))
+        for epsilon, suffix, title in (
+            (1, "_1", " 1/255"),
+            (2, "_2", " 2/255"),
+            (4, "_4", " 4/255"),
+            (8, "", ""),
+        )
+    },
     "linearity_gap": Measure(
         "linearity",
         "linearity gap",

@@ -99,7 +99,11 @@ def attacked(predictor: Predictor, samples: Samples) -> Section:
         ZERO_GRADIENTS: float(doubts.zero_gradient.mean()),
         PROBABILITIES: bool(doubts.probabilities.all()),
     }
-    values = {"fgsm_accuracy": table["fgsm"][-1], "pgd_accuracy": table["pgd"][-1]}
+    values = {
+        f"{name}_accuracy{'' if epsilon == EPSILONS[-1] else f'_{epsilon}'}": accuracy
+        for name, accuracies in table.items()
+        for epsilon, accuracy in zip(EPSILONS, accuracies, strict=True)
+    }
     table["clean"] = [float(before.mean())]
     return Section(values, settings, {"accuracy": table, "epsilons": EPSILONS})
 

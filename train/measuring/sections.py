@@ -16,7 +16,7 @@ from jaxmix import regularization
 from jaxmix.evaluation import calibration, embeddings, ood
 from train.learning.steps import pixels
 from train.measuring import others
-from train.measuring.measures import NUM_EMBEDDED, RESCALINGS
+from train.measuring.measures import NUM_EMBEDDED, NUM_TRAINED, RESCALINGS
 from train.measuring.predictor import Maps, Predictor, Rescaling, Wrap
 
 TEMPERATURE_FOLDS = 5
@@ -113,6 +113,14 @@ def clean(predictor: Predictor, samples: Samples, held_out: Samples | None) -> S
     }
     summed = {name: np.asarray(column).tolist() for name, column in bins._asdict().items()}
     return Section({key: float(value) for key, value in values.items()}, settings, {"bins": summed})
+
+
+def training(predictor: Predictor, samples: Samples) -> Section:
+    """Accuracy on what was trained on: whether the network fits it."""
+    samples = samples.first(NUM_TRAINED)
+    logits = jnp.asarray(predictor.map(outputs, samples.inputs))
+    accuracy = accuracy_of(logits, jnp.asarray(samples.labels))
+    return Section({"train_accuracy": accuracy}, {"samples": len(samples.labels)}, {})
 
 
 def rescaled(predictor: Predictor, samples: Samples, *, alpha: float) -> Section:

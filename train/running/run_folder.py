@@ -3,11 +3,13 @@
 import contextlib
 import dataclasses
 import fcntl
+import functools
 from importlib import metadata
 import json
 import os
 import pathlib
 import platform
+import subprocess
 from typing import IO, Any
 
 import jax
@@ -186,8 +188,19 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}}
 
 
+@functools.cache
+def commit() -> str:
+    """Of the checkout that this module lies in, "-dirty" where files have changed; empty where there is none."""
+    describe = ["git", "-C", str(pathlib.Path(__file__).parent), "describe", "--always", "--dirty", "--exclude=*"]
+    try:
+        return subprocess.run(describe, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
 def environment() -> dict[str, str]:
-    """Versions and devices."""
+    """Versions, devices, and the commit."""
     devices = f"{jax.device_count()} x {jax.devices()[0].device_kind}, {jax.process_count()} process(es)"
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {**versions(), "devices": devices, "host": f"{platform.machine()}, {cores} core(s)"}
+    host = f"{platform.machine()}, {cores} core(s)"
+    return {**versions(), "devices": devices, "host": host, "commit": commit()}
