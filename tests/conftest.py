@@ -60,6 +60,7 @@ HULLS = {
 }
 PAIRINGS = public(jaxmix.pairings, "rng") | {
     "transport": functools.partial(jaxmix.pairings.transport, k=3),
+    "similar_labels": functools.partial(jaxmix.pairings.similar_labels, bandwidth=1.0),
 }
 MASKS = public(jaxmix.masks, "ratio", "rng") | {
     "framed_box": functools.partial(jaxmix.masks.framed_box, area_ratio=0.5),

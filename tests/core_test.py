@@ -46,7 +46,7 @@ def mixed_by_numpy(batch, labels, partner, weight):
 def test_any_pairing_with_any_mask_is_the_definition(pairing, mask, shared):
     parts = {"pairing": PAIRINGS[pairing], "ratio": ratios.beta, "mask": MASKS[mask], "shared": shared}
     parts |= seen_by(MASKS[mask])
-    batch, labels = images(9), one_hot(9)
+    batch, labels = images(9), one_hot(9) + 2 * one_hot(9)[jnp.arange(9) // 3]  # of three classes, and all unlike
     drawn = jaxmix.draw(batch, KEY, labels=labels, **parts)
     expected = mixed_by_numpy(batch, labels, np.asarray(drawn.partner), drawn.weight)
     for result in (jaxmix.mix(batch, labels, KEY, **parts), jaxmix.apply(drawn, batch, labels)):

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxmix import layout, pairings
+from jaxmix import layout
+from jaxmix.pairings import transporting
 from tests.conftest import HULLS, METHODS, images, one_hot
 
 TENSOR = re.compile(r"tensor<([^>]*)>")
@@ -70,7 +71,7 @@ def test_distances_out_of_one_gram_matrix_are_those_of_the_groups():
     anchors, candidates = jax.random.permutation(KEY, jnp.arange(24)).reshape(6, 4), jnp.arange(24).reshape(6, 4)
     points = np.asarray(measured, np.float64)
     expected = ((points[anchors][:, :, None] - points[candidates][:, None]) ** 2).sum((3, 4, 5))
-    for function in (pairings._distances_of_all, pairings._distances_of_groups):
+    for function in (transporting._distances_of_all, transporting._distances_of_groups):
         found = jax.jit(function)(measured, anchors, candidates)
         np.testing.assert_allclose(found, expected, atol=1e-5 * expected.max())
 

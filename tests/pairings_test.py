@@ -10,10 +10,11 @@ from scipy import optimize, spatial, stats
 
 import jaxmix
 from jaxmix import assignment, pairings
-from tests.conftest import images, one_hot
+from tests.conftest import PAIRINGS, images, one_hot
 from train.timing.fields import random_fields
 
 KEY = jax.random.key(3)
+CLASSES = jnp.array([2, 0, 2, 0, 2])
 TRANSPORTS = [
     ("sinkhorn", "sqeuclidean", "disjoint"),
     ("sinkhorn", "euclidean", "permute"),
@@ -257,3 +258,106 @@ def test_between_classes_there_is_no_distance_unless_features_make_one(dtype):
         classes, jax.random.key(0), k=4, features=lambda batch: batch.astype(jnp.float32), solver="exact"
     )
     assert sorted(partner.tolist()) == [*range(8)]
+
+
+def partners_by_chance(pairing, labels, n=6000):
+    """What a pairing that looks at labels draws with as many keys."""
+    batch = jnp.ones((len(jax.tree.leaves(labels)[0]), 2))
+    return np.asarray(jax.jit(jax.vmap(lambda rng: pairing(batch, rng, labels=labels)))(jax.random.split(KEY, n)))
+
+
+def assert_drawn_by(partners, expected):
+    """Each sample's partners come as often as its row says, and where that is 0, never."""
+    for drawn, probabilities in zip(partners.T, expected, strict=True):
+        counts = np.bincount(drawn, minlength=len(probabilities))
+        assert not counts[probabilities == 0].any()
+        possible = probabilities > 0
+        assert stats.chisquare(counts[possible], len(drawn) * probabilities[possible]).pvalue > 1e-3
+
+
+def test_similar_labels_meet_as_often_as_a_gaussian_of_their_distance_says():
+    """Of all that a sample's labels are, itself included; about 1e6, where a difference of squares is lost."""
+    labels = {"box": jnp.array([[0.0, 1.0], [1.0, 1.0], [3.0, 0.0], [0.5, -1.0]]), "age": 1e6 + jnp.arange(4.0)}
+    flat = np.concatenate([np.asarray(labels["age"], np.float64)[:, None], labels["box"]], 1)
+    kernel = np.exp(-spatial.distance.cdist(flat, flat, "sqeuclidean") / (2 * 1.5**2))
+    pairing = functools.partial(pairings.similar_labels, bandwidth=1.5)
+    assert_drawn_by(partners_by_chance(pairing, labels), kernel / kernel.sum(1, keepdims=True))
+
+
+def test_labels_that_are_not_finite_or_lie_apart_leave_samples_with_themselves():
+    labels = jnp.array([0.0, jnp.nan, 1e4, jnp.inf, 0.0, jnp.inf])
+    partner = partners_by_chance(functools.partial(pairings.similar_labels, bandwidth=1.0), labels, n=50)
+    np.testing.assert_array_equal(partner[:, [1, 2, 3, 5]], np.tile([1, 2, 3, 5], (50, 1)))
+    assert set(partner[:, [0, 4]].ravel()) == {0, 4}
+
+
+def test_same_class_is_a_uniform_permutation_within_every_class():
+    """All 6 x 2 of a class of 3 and one of 2, equally often."""
+    drawn, counts = np.unique(
+        partners_by_chance(pairings.same_class, jax.nn.one_hot(CLASSES, 3)), axis=0, return_counts=True
+    )
+    assert len(drawn) == 12
+    for partner in drawn:
+        assert_permutation(partner)
+        np.testing.assert_array_equal(CLASSES[partner], CLASSES)
+    assert stats.chisquare(counts).pvalue > 1e-3
+
+
+def test_other_class_is_uniform_over_all_other_classes():
+    classes = np.array([1, 0, 1, 2, 2, 1])
+    other = classes[:, None] != classes[None]
+    partners = partners_by_chance(pairings.other_class, jax.nn.one_hot(classes, 4))
+    assert partners.dtype == jnp.int32
+    assert_drawn_by(partners, other / other.sum(1, keepdims=True))
+    alone = partners_by_chance(pairings.other_class, jax.nn.one_hot(jnp.ones(3, int), 4), n=10)
+    np.testing.assert_array_equal(alone, np.tile(np.arange(3), (10, 1)))
+
+
+def test_methods_give_their_labels_to_a_pairing_also_as_text():
+    labels = jax.nn.one_hot(CLASSES, 3)
+    same = jaxmix.mixup(images(5), labels, KEY, pairing=pairings.same_class)
+    np.testing.assert_allclose(same[1], labels, atol=1e-6)
+    assert not np.allclose(same[0], images(5))
+    jax.tree.map(
+        np.testing.assert_array_equal, jaxmix.policy("mixup(pairing=same_class)")(images(5), labels, KEY), same
+    )
+    other = jaxmix.policy("sometimes(mixup(pairing=other_class), probability=0.99)")(images(5), labels, KEY)[1]
+    assert np.all(np.sum(np.asarray(other) > 0, axis=1) == 2)
+    assert jaxmix.policy("cutmix(pairing=similar_labels(bandwidth=0.5))")(images(5), labels, KEY)[1].shape == (5, 3)
+
+
+@pytest.mark.parametrize("name", ["similar_labels", "same_class", "other_class"])
+@pytest.mark.parametrize(
+    ("labels", "error", "message"),
+    [
+        (None, ValueError, "looks at labels, and there are none: pass labels to the method, or to draw by labels="),
+        ({}, ValueError, "looks at labels, and there are none"),
+        (jnp.ones((7, 3)), ValueError, r"labels have shape \(7, 3\), but the batch has 8 samples"),
+        (jnp.arange(8), TypeError, r"labels have dtype int32: pass float targets, such as jax.nn.one_hot"),
+    ],
+)
+def test_pairings_that_look_at_labels_need_them(name, labels, error, message):
+    with pytest.raises(error, match=message):
+        jaxmix.draw(
+            images(), KEY, pairing=PAIRINGS[name], ratio=jaxmix.ratios.beta, mask=jaxmix.masks.box, labels=labels
+        )
+
+
+@pytest.mark.parametrize("name", ["same_class", "other_class"])
+@pytest.mark.parametrize(
+    ("labels", "shapes"),
+    [
+        (jnp.ones(8), r"\(8,\)"),
+        (jnp.ones((8, 1)), r"\(8, 1\)"),
+        ({"a": one_hot(), "b": one_hot()}, r"\(8, 8\) and \(8, 8\)"),
+    ],
+)
+def test_what_is_no_class_has_none(name, labels, shapes):
+    with pytest.raises(ValueError, match=rf"labels have shape {shapes}, where classes are an array \[8, classes\]"):
+        jaxmix.mixup(images(), labels, KEY, pairing=getattr(pairings, name))
+
+
+@pytest.mark.parametrize("bandwidth", [0.0, -1, float("nan"), float("inf")])
+def test_bandwidths_without_a_law_are_refused(bandwidth):
+    with pytest.raises(ValueError, match="bandwidth must be positive and finite, got"):
+        pairings.similar_labels(images(), KEY, bandwidth=bandwidth, labels=one_hot())

@@ -43,6 +43,7 @@ def test_every_method_of_the_library_may_be_configured(method):
         (Mix("mixup(alpha=0.3, shared=True, pairing=permutation)"), 0.3),
         (Mix("approximate_mixup(alpha=0.4, curvature=True)"), 0.4),
         (Mix("mixup(pairing=transport(k=4))"), None),
+        (Mix("mixup(pairing=same_class)"), None),
         (Mix("sometimes(mixup, probability=0.5)"), None),
         (Mix("mixup(alpha=linear(1.0, 0.5))"), None),
         (Mix("mixup", clean_epochs=1), None),
