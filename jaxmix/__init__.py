@@ -23,6 +23,7 @@ from jaxmix.cutting import cutmix
 from jaxmix.embedding import dense_multimix, multimix
 from jaxmix.latent import varmixup
 from jaxmix.policies import policy
+from jaxmix.resizing import resizemix
 from jaxmix.types import AssignmentFn, AttentionFn, FeatureFn, MaskFn, MixFn, PairingFn, RatioFn
 
 __version__ = "0.1.0"
@@ -60,6 +61,7 @@ __all__ = [
     "policy",
     "ratios",
     "regularization",
+    "resizemix",
     "sometimes",
     "varmixup",
 ]

@@ -47,6 +47,16 @@ def batch_shape(batch: Batch) -> tuple[int, Space]:
     return n, space
 
 
+def aligned(batch: Batch, shape: tuple[int, ...]) -> None:
+    """Checks that the leaves of a batch start with the shape of what weighs them."""
+    for path, leaf in jax.tree.leaves_with_path(batch):
+        if np.shape(leaf)[: len(shape)] != shape:
+            raise ValueError(
+                f"batch{jax.tree_util.keystr(path)} has shape {np.shape(leaf)}, and does not start with {shape} as the "
+                "weights do: align the two, or mix it on its own"
+            )
+
+
 def mixable(name: str, tree: Batch) -> None:
     """Checks that the leaves of a batch hold what can be averaged: floats, or uint8 pixels."""
     for path, leaf in jax.tree.leaves_with_path(tree):
@@ -152,6 +162,17 @@ def probability(name: str, value: Scalar) -> None:
     number = _concrete(name, value)
     if number is not None and not 0 <= number <= 1:
         raise ValueError(f"{name} must lie in [0, 1], got {value}")
+
+
+def interval(name: str, bounds: tuple[Scalar, Scalar]) -> None:
+    """Checks a range of numbers in [0, 1], of which those that are traced are not looked at."""
+    if not isinstance(bounds, tuple | list) or len(bounds) != 2:
+        raise ValueError(f"{name} must be a range (low, high), got {bounds!r}")
+    for end, value in zip(("low", "high"), bounds, strict=True):
+        probability(f"the {end} end of {name}", value)
+    low, high = (_concrete(name, value) for value in bounds)
+    if low is not None and high is not None and low > high:
+        raise ValueError(f"{name}={bounds} is an empty range: give the lower end first")
 
 
 def _concrete(name: str, value: Scalar) -> float | None:

@@ -87,7 +87,7 @@ def draw(
     n, space = checks.batch_shape(batch)
     pairing_rng, ratio_rng, mask_rng = jax.random.split(rng, 3)
     num_draws = 1 if shared else n
-    partner = _shaped("pairing", _looking(pairing, labels=labels)(batch, pairing_rng), (n,))
+    partner = partners(batch, pairing_rng, pairing=pairing, labels=labels)
     shares = _shaped("ratio", ratio(num_draws, ratio_rng), (num_draws,))
     if guide is not None:
         if "guide" not in signatures.options(mask):
@@ -97,12 +97,40 @@ def draw(
         num_draws, shares = n, jnp.broadcast_to(shares, (n,))
         mask = _looking(mask, guide=_guide_of(batch, partner, guide, space))
     weight = _shaped("mask", mask(space, shares, mask_rng), (num_draws,), (num_draws, *space))
-    if not jnp.issubdtype(partner.dtype, jnp.integer):
-        raise TypeError(f"the pairing returned {partner.dtype}, where integer indices of partners were expected")
     if weight.dtype != jnp.bool_:
         checks.mixable("batch", batch)
         weight = weight.astype(jnp.float32)
     return Mix(partner, jnp.broadcast_to(weight, (n, *weight.shape[1:])))
+
+
+def partners(batch: Batch, rng: PRNGKeyArray, *, pairing: PairingFn, labels: Labels = None) -> Int[Array, " n"]:
+    """Asks a pairing who is mixed with whom: for methods that do more than `apply` does.
+
+    Args:
+      batch: samples [n, ...], or a pytree of them.
+      rng: a JAX key.
+      pairing: who is mixed with whom, (batch, rng) -> partner [n].
+      labels: float targets [n, ...], a pytree of them, or None. A pairing that looks at labels is
+        given them.
+
+    Returns:
+      Partner indices [n].
+
+    Raises:
+      ValueError: if the batch is empty or its leaves differ in n, or the pairing returns another
+        shape.
+      TypeError: if partners are not integers.
+
+    Example:
+      >>> core.partners(jnp.ones((3, 2)), jax.random.key(0), pairing=pairings.roll).tolist()
+      [1, 2, 0]
+    """
+    checks.key(rng)
+    n, _ = checks.batch_shape(batch)
+    partner = _shaped("pairing", _looking(pairing, labels=labels)(batch, rng), (n,))
+    if not jnp.issubdtype(partner.dtype, jnp.integer):
+        raise TypeError(f"the pairing returned {partner.dtype}, where integer indices of partners were expected")
+    return partner
 
 
 def apply(mix: Mix, batch: Batch, labels: Labels = None) -> tuple[Batch, Labels]:
@@ -146,13 +174,7 @@ def apply(mix: Mix, batch: Batch, labels: Labels = None) -> tuple[Batch, Labels]
     hard = mix.weight.dtype == jnp.bool_
     if not hard:
         checks.mixable("batch", batch)
-    for path, leaf in jax.tree.leaves_with_path(batch):
-        name = "batch" + jax.tree_util.keystr(path)
-        if jnp.shape(leaf)[: mix.weight.ndim] != mix.weight.shape:
-            raise ValueError(
-                f"{name} has shape {jnp.shape(leaf)}, and does not start with {mix.weight.shape} as the weights do: "
-                "align the two, or mix it on its own"
-            )
+    checks.aligned(batch, mix.weight.shape)
     checks.targets(labels, mix.partner.shape[0])
     ratio, join = mix.ratio, _select if hard else _blend
     return (

@@ -120,3 +120,23 @@ def whole(x: Array) -> Array:
     """
     sharding = jax.typeof(x).sharding
     return jax.sharding.reshard(x, NamedSharding(sharding.mesh, PartitionSpec())) if any(sharding.spec) else x
+
+
+def beside(rows: Array, x: Array) -> Array:
+    """Puts each row on the device where the row of x is.
+
+    Args:
+      rows: [n, ...].
+      x: [n, ...].
+
+    Returns:
+      The same rows.
+
+    Example:
+      >>> layout.beside(jnp.array([1.0, 2.0]), jnp.ones((2, 3)))
+      Array([1., 2.], dtype=float32)
+    """
+    sharding = jax.typeof(x).sharding
+    if not any(sharding.spec):
+        return rows
+    return jax.sharding.reshard(rows, NamedSharding(sharding.mesh, PartitionSpec(sharding.spec[0])))

@@ -25,13 +25,26 @@ from jaxmix import (
     masks,
     pairings,
     ratios,
+    resizing,
     signatures,
 )
 from jaxmix.types import MixFn, Scalar
 
 NAMES: Mapping[str, Any] = {"mix": core.mix} | {
     name: value
-    for module in (blending, cutting, latent, embedding, combinators, pairings, ratios, masks, attention, assignment)
+    for module in (
+        blending,
+        cutting,
+        resizing,
+        latent,
+        embedding,
+        combinators,
+        pairings,
+        ratios,
+        masks,
+        attention,
+        assignment,
+    )
     for name, value in vars(module).items()
     if inspect.isroutine(value) and not name.startswith("_")
     if inspect.unwrap(value).__module__.startswith(module.__name__)

@@ -108,6 +108,13 @@ def selects(name):
     return True
 
 
+@functools.cache
+def moves(name):
+    """Whether what a method shows at a place may come from other places, so that equal images are mixed, too."""
+    batch = jnp.broadcast_to(images(1), (8, 6, 5, 8))
+    return not np.allclose(METHODS[name](batch, jnp.eye(8), jax.random.key(0))[0], batch, rtol=1e-5)
+
+
 def group_size(name, k):
     """How many samples a method matches with as many: k where that can be chosen."""
     chosen = options(METHODS[name])

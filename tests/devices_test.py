@@ -33,6 +33,11 @@ def maps(batch):
     return batch.reshape(len(batch), -1, batch.shape[-1])
 
 
+def classes(labels):
+    """Four of sixteen."""
+    return labels.reshape(len(labels), 4, 4).sum(2)
+
+
 def dense_loss(batch, labels, rng):
     logits = maps(batch) / 255
     attention = jax.nn.softmax(logits.mean(-1))
@@ -41,13 +46,18 @@ def dense_loss(batch, labels, rng):
 
 
 # What the library does to arrays that a mesh may hold: gathers of each kind, both solvers, a branch, products.
-FNS = {name: METHODS[name] for name in ("mixup", "kcutmix", "kmixup", "perturbed_erm", "one_of")} | {
+FNS = {name: METHODS[name] for name in ("mixup", "kcutmix", "kmixup", "resizemix", "perturbed_erm", "one_of")} | {
     "slerp": functools.partial(METHODS["varmixup"], interpolation="slerp"),
     "multimix": lambda x, y, rng: jaxmix.multimix(flat(x), y, rng, num_mixed=5, alpha=0.3),
     "multimix_of_some": lambda x, y, rng: jaxmix.multimix(flat(x), y, rng, num_mixed=5, num_sources=3),
     "dense_multimix": lambda x, y, rng: jaxmix.dense_multimix(maps(x), y, rng, num_mixed=5),
     "dense_multimix_loss": dense_loss,
     "displacement": lambda x, y, rng: pairings.displacement(x[:, :2, :2], pairings.permutation(x, rng))[None],
+    "same_class": lambda x, y, rng: jaxmix.mixup(x, classes(y), rng, pairing=pairings.same_class),
+    "other_class": lambda x, y, rng: jaxmix.mixup(x, classes(y), rng, pairing=pairings.other_class),
+    "similar_labels": functools.partial(
+        jaxmix.mixup, pairing=functools.partial(pairings.similar_labels, bandwidth=0.5)
+    ),
 }
 
 

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 import jaxmix
-from tests.conftest import HULLS, METHODS, group_size, needs_space, options, selects
+from tests.conftest import HULLS, METHODS, group_size, moves, needs_space, options, selects
 
 pytestmark = pytest.mark.slow
 
 LIBRARY = pathlib.Path(jaxmix.__file__).parent
 
-FUZZED = [name for name, method in METHODS.items() if "alpha" in options(method)]
+FUZZED = [name for name, method in METHODS.items() if "alpha" in options(method) or hasattr(jaxmix, name)]
 
 # Samples, space and channels of what each method is compiled for, once.
 GRID = [
@@ -32,18 +32,19 @@ GRID = [
 EMBEDDINGS = [(5, 4, "float32"), (9, 2, "bfloat16"), (4, 6, "float16"), (1, 3, "float32")]
 
 
-def in_hull(batch, mixed, labels):
-    """Whether points have the batch's dtype and lie between its extremes, and labels sum to one."""
+def in_hull(batch, mixed, labels, axes=0):
+    """Whether points have the batch's dtype and lie between its extremes over axes, and labels sum to one."""
     assert mixed.dtype == batch.dtype
     before, after = np.asarray(batch, np.float64), np.asarray(mixed, np.float64)
     slack = 0.5 if batch.dtype == jnp.uint8 else float(jnp.finfo(batch.dtype).eps) * np.abs(before).max()
-    assert np.all(after >= before.min(0) - slack)
-    assert np.all(after <= before.max(0) + slack)
+    assert np.all(after >= before.min(axes) - slack)
+    assert np.all(after <= before.max(axes) + slack)
     np.testing.assert_allclose(np.asarray(labels).sum(-1), 1, atol=2e-6)
 
 
-def fuzzed(name, k, **more):
-    return functools.partial(METHODS[name], **({"k": k} if "k" in options(METHODS[name]) else {}), **more)
+def fuzzed(name, **chosen):
+    """The method with those of the options that it has."""
+    return functools.partial(METHODS[name], **{key: chosen[key] for key in chosen.keys() & options(METHODS[name])})
 
 
 def cases():
@@ -71,7 +72,7 @@ def _without_the_checks_of_annotations(monkeypatch):
 def test_what_is_mixed_is_of_the_batch_s_hull_and_labels_are_its_shares(name, shape, dtype, k):
     n, space = shape[0], shape[1:-1]
     probe = jnp.broadcast_to(jnp.eye(n).reshape(n, *(1,) * len(space), n), (n, *space, n))  # whose pixels it is
-    fn = jax.jit(fuzzed(name, k))
+    fn = jax.jit(lambda alpha, *arguments: fuzzed(name, k=k, alpha=alpha)(*arguments))
 
     @settings(max_examples=50, deadline=None, derandomize=True, database=None)
     @given(st.integers(0, 2**32 - 1), st.floats(-3, 3), st.sampled_from([0.0, 1e-3, 1.0, 100.0]))
@@ -79,10 +80,10 @@ def test_what_is_mixed_is_of_the_batch_s_hull_and_labels_are_its_shares(name, sh
         draws = np.random.default_rng(seed)
         noise = scale * (draws.uniform(size=shape) if dtype == "uint8" else draws.normal(size=shape))
         batch = {"x": jnp.asarray(noise.astype(np.float32)).astype(dtype), "probe": probe}
-        mixed, labels = fn(batch, jnp.eye(n), jax.random.key(seed), alpha=np.float32(10**log_alpha))
+        mixed, labels = fn(np.float32(10**log_alpha), batch, jnp.eye(n), jax.random.key(seed))
         assert mixed["x"].shape == shape
         assert labels.shape == (n, n)
-        in_hull(batch["x"], mixed["x"], labels)
+        in_hull(batch["x"], mixed["x"], labels, axes=tuple(range(1 + len(space))) if moves(name) else 0)
         np.testing.assert_allclose(labels, np.asarray(mixed["probe"]).mean(tuple(range(1, 1 + len(space)))), atol=1e-5)
 
     check()
@@ -112,7 +113,7 @@ def valid(name, shape, dtype, labels, alpha, k):
         shape != ()
         and 0 not in (n, *shape[1:-1])
         and not (needs_space(name) and max(shape[1:-1], default=0) < 2)
-        and 1e-36 < alpha < 3e38
+        and ("alpha" not in options(METHODS[name]) or 1e-36 < alpha < 3e38)
         and (dtype in ("float32", "bfloat16", "float16", "uint8") or (selects(name) and size == 1))
         and labels in ("one_hot", "none")
         and (size == 1 or (size > 1 and n % size == 0 and n >= 2 * size))
@@ -139,7 +140,7 @@ def test_what_is_not_promised_is_an_error_of_the_library(name, shape, dtype, lab
         "fewer": jnp.zeros((n + 1, 3)),
         "scalar": jnp.float32(1),
     }[labels]
-    fn = fuzzed(name, k, alpha=alpha)
+    fn = fuzzed(name, k=k, alpha=alpha)
     if valid(name, shape, dtype, labels, alpha, k):
         mixed, _ = jax.eval_shape(fn, batch, given_labels, jax.random.key(0))
         assert (mixed.shape, mixed.dtype) == (shape, dtype)

@@ -103,7 +103,7 @@ def test_methods_are_the_same_as_on_tpus(name, as_on_tpus):
     chex.assert_trees_all_close(found, expected, rtol=1e-6, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["mixup", "cutmix", "kmixup"])
+@pytest.mark.parametrize("name", ["mixup", "cutmix", "kmixup", "resizemix"])
 def test_what_is_not_finite_reaches_its_partner_and_nobody_else(name, as_on_tpus):
     batch = images().at[3, 0, 0, 0].set(jnp.nan)
     given = {"features": lambda batch: batch[:, 1]} if name == "kmixup" else {}

@@ -13,6 +13,7 @@ from tests.conftest import METHODS, taking, x64
 N, SPACE, CHANNELS = 8, (6, 5), 7
 ONE_OF = {"one_of": 2, "one_of_per_sample": 2}  # methods inside, of which each has its partner
 MATCHED = {"kmixup": 2, "kmixup_as_released": 2, "kcutmix": 2}  # the two sides of the groups
+RESIZED = {"resizemix": 2}  # along either axis
 
 DOUBLES = re.compile(r"tensor<\d+x[\dx]*f64>")  # arrays: ott-jax has scalars of its own
 
@@ -35,7 +36,7 @@ def gathers_of_the_batch(text):
 @pytest.mark.parametrize("name", [*taking("shared"), "kcutmix", "kmixup_as_released", "one_of", "one_of_per_sample"])
 def test_the_batch_is_gathered_for_the_partner_only(name):
     found = gathers_of_the_batch(program(METHODS[name], *batch(jnp.uint8)))
-    assert found == ONE_OF.get(name, 1) + MATCHED.get(name, 0)
+    assert found == ONE_OF.get(name, 1) + MATCHED.get(name, 0) + RESIZED.get(name, 0)
 
 
 @pytest.mark.parametrize("name", METHODS)

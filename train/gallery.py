@@ -23,6 +23,7 @@ METHODS: dict[str, jaxmix.MixFn] = {
     "cutmix": jaxmix.cutmix,
     "hmix": jaxmix.hmix,
     "gmix": jaxmix.gmix,
+    "resizemix": jaxmix.resizemix,
     "kmixup, k = 16": functools.partial(jaxmix.kmixup, k=16),
     "cutmix, transport\nk = 16": functools.partial(
         jaxmix.cutmix, pairing=functools.partial(jaxmix.pairings.transport, k=16)

@@ -14,7 +14,7 @@ import pytest
 import jaxmix
 from jaxmix.combinators import erm
 from tests.api_test import PUBLIC
-from tests.conftest import function
+from tests.conftest import function, options
 from tests.train.conftest import ROOT, setup, small_config
 from train import config, flat_mix, main
 from train.config import Mix
@@ -29,10 +29,12 @@ from train.tasks import classifier
 def test_every_method_of_the_library_may_be_configured(method):
     codec = mixing.Codec(jnp.asarray, jnp.asarray)
     needed = "num_mixed=3, " if method == "multimix" else ""
-    mix = Mix(f"{method}({needed}alpha=0.3)")
+    known = options(getattr(jaxmix, method))
+    option, value = ("alpha", 0.3) if "alpha" in known else ("scale", (0.2, 0.5))
+    mix = Mix(f"{method}({needed}{option}={value})")
     fn = mixing.read(mix, codec=codec if mixing.takes_codec(mix) else None)
     assert function(fn) is getattr(jaxmix, method)
-    assert fn.keywords["alpha"] == 0.3
+    assert fn.keywords[option] == value
     assert mixing.normal_form(mix) == mix.policy
 
 
