@@ -3,7 +3,7 @@
 import jax
 from jax import Array
 import jax.numpy as jnp
-from jaxtyping import Int, PRNGKeyArray
+from jaxtyping import Float, Int, PRNGKeyArray
 import numpy as np
 
 from jaxmix import checks, layout
@@ -51,9 +51,10 @@ def similar_labels(batch: Batch, rng: PRNGKeyArray, *, bandwidth: Scalar, labels
     leaves = [layout.whole(jnp.asarray(leaf)).astype(jnp.float32).reshape(n, -1) for leaf in jax.tree.leaves(labels)]
     targets = jnp.concatenate(leaves, axis=1)
     scaled = (targets[:, None] - targets[None]) / jnp.asarray(bandwidth, jnp.float32)
-    logits = -jnp.sum(scaled**2, axis=2) / 2
-    logits = jnp.where(jnp.isnan(logits), -jnp.inf, logits)
-    return jax.random.categorical(rng, jnp.where(jnp.eye(n, dtype=bool), 0, logits)).astype(jnp.int32)
+    squared = jnp.sum(scaled**2, axis=2)
+    density = jnp.where(jnp.isnan(squared), 0, jnp.exp(-squared / 2))
+    density = jnp.where(jnp.eye(n, dtype=bool), 1, density)
+    return _drawn(density, rng)
 
 
 def same_class(batch: Batch, rng: PRNGKeyArray, *, labels: Labels = None) -> Int[Array, " n"]:
@@ -122,6 +123,15 @@ def other_class(batch: Batch, rng: PRNGKeyArray, *, labels: Labels = None) -> In
     place += jnp.where(place < before, 0, own)  # of the samples sorted by class, without those of the own
     sorted_samples = jnp.argsort(classes).astype(jnp.int32)
     return jnp.where(own < n, sorted_samples[place % n], jnp.arange(n, dtype=jnp.int32))
+
+
+def _drawn(density: Float[Array, "n n"], rng: PRNGKeyArray) -> Int[Array, " n"]:
+    """One of each row, as often as its density says; by one number a row, where Gumbels would be n of them."""
+    total = jnp.cumsum(density, axis=1)
+    level = jax.random.uniform(rng, (len(density), 1), jnp.float32) * total[:, -1:]
+    partner = jnp.sum(total <= level, axis=1, dtype=jnp.int32)
+    possible = jnp.take_along_axis(density, partner[:, None], axis=1)[:, 0] > 0  # rounded sums need not be monotone
+    return jnp.where(possible, partner, jnp.arange(len(density), dtype=jnp.int32))
 
 
 def _classes(batch: Batch, labels: Labels) -> Int[Array, " n"]:
