@@ -15,11 +15,12 @@ from jaxmix import (
     policies,
     ratios,
     regularization,
+    saliency,
 )
 from jaxmix.blending import gmix, hmix, kmixup, mixup
 from jaxmix.combinators import in_latent_space, one_of, sometimes
 from jaxmix.core import Mix, apply, combine, draw, mix
-from jaxmix.cutting import cutmix
+from jaxmix.cutting import attentivemix, cutmix, saliencymix
 from jaxmix.embedding import dense_multimix, multimix
 from jaxmix.latent import varmixup
 from jaxmix.policies import policy
@@ -40,6 +41,7 @@ __all__ = [
     "apply",
     "assignment",
     "attention",
+    "attentivemix",
     "coefficients",
     "combine",
     "cutmix",
@@ -62,6 +64,8 @@ __all__ = [
     "ratios",
     "regularization",
     "resizemix",
+    "saliency",
+    "saliencymix",
     "sometimes",
     "varmixup",
 ]

@@ -70,13 +70,12 @@ def mixable(name: str, tree: Batch) -> None:
         )
 
 
-def measurable(lead: ArrayLike) -> None:
+def measurable(lead: ArrayLike, remedy: str) -> None:
     """Checks that a leaf of highest rank holds what distances are of: floats, or uint8 pixels."""
     dtype = jnp.result_type(lead)
     if not _is_amount(dtype):
         raise TypeError(
-            f"the batch's leaf of highest rank has dtype {dtype}, between whose values there is no distance: "
-            "pass features, a function from the batch to what is to be measured"
+            f"the batch's leaf of highest rank has dtype {dtype}, between whose values there is no distance: {remedy}"
         )
 
 

@@ -26,6 +26,7 @@ from jaxmix import (
     pairings,
     ratios,
     resizing,
+    saliency,
     signatures,
 )
 from jaxmix.types import MixFn, Scalar
@@ -42,6 +43,7 @@ NAMES: Mapping[str, Any] = {"mix": core.mix} | {
         pairings,
         ratios,
         masks,
+        saliency,
         attention,
         assignment,
     )
@@ -98,7 +100,7 @@ def read(
     Args:
       text: one call, or a name alone.
       names: what may be named beside module:function.
-      kind: `MixFn`, `PairingFn`, `RatioFn` or `MaskFn`, which the text then has to be.
+      kind: `MixFn`, `PairingFn`, `RatioFn`, `MaskFn` or `FeatureFn`, which the text then has to be.
       progress: how far training is, from 0 to 1.
       given: options that no text can say.
 

@@ -56,6 +56,29 @@ def beta(n: int, rng: PRNGKeyArray, *, alpha: Scalar = 1.0) -> Float[Array, " n"
     return jnp.where(jax.random.bernoulli(side_rng, jnp.float32(0.5), (n,)), smaller, 1 - smaller)
 
 
+def constant(n: int, rng: PRNGKeyArray, *, ratio: Scalar) -> Float[Array, " n"]:
+    """Gives every sample the same share of itself.
+
+    Args:
+      n: number of shares.
+      rng: ignored.
+      ratio: the share, in [0, 1]; not checked where it is traced.
+
+    Returns:
+      Float32 shares of shape [n].
+
+    Raises:
+      ValueError: if a concrete ratio lies outside [0, 1].
+
+    Example:
+      >>> ratios.constant(2, jax.random.key(0), ratio=0.25)
+      Array([0.25, 0.25], dtype=float32)
+    """
+    del rng
+    checks.probability("ratio", ratio)
+    return jnp.full(n, ratio, jnp.float32)
+
+
 def dirichlet(n: int, m: int, rng: PRNGKeyArray, *, alpha: Scalar | tuple[Scalar, Scalar] = 1.0) -> Float[Array, "n m"]:
     r"""Draws from the symmetric Dirichlet over m sources, by normalised gamma variates.
 

@@ -8,14 +8,16 @@ import types
 import typing
 from typing import Any
 
-from jaxmix.types import MaskFn, MixFn, PairingFn, RatioFn
+from jaxmix.types import FeatureFn, MaskFn, MixFn, PairingFn, RatioFn
 
 BY_POSITION = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
-# By what a part is annotated with: what it is called, and its positional arguments; the first of a MixFn has any name.
+# By what a part is annotated with: what it is called, and its positional arguments, of which the batch has any name for
+# the first two.
 KINDS = (
     (MixFn, "method", ("labels", "rng")),
+    (FeatureFn, "guide", ()),
     (PairingFn, "pairing", ("batch", "rng")),
     (RatioFn, "ratio", ("n", "rng")),
     (MaskFn, "mask", ("space", "ratio", "rng")),
@@ -79,10 +81,12 @@ def check_kind(what: str, annotation: Any, value: Any) -> None:
     for kind, name, arguments in KINDS:
         if annotation == kind:
             found = tuple(inspect.signature(value).parameters) if callable(value) else ()
-            start = 1 if kind == MixFn else 0
-            if found[start : start + len(arguments)] != arguments:
+            start = 1 if kind in (MixFn, FeatureFn) else 0
+            needed = positional(value) if found else []
+            if found[start : start + len(arguments)] != arguments or not start <= len(needed) <= start + len(arguments):
                 signature = ", ".join(("batch",)[:start] + arguments)
-                raise ValueError(f"{what} must be a {name}, a function of ({signature}), by these names")
+                by_names = ", by these names" if arguments else ""
+                raise ValueError(f"{what} must be a {name}, a function of ({signature}){by_names}")
 
 
 def nearest(name: str, names: Collection[str], otherwise: str) -> str:

@@ -105,12 +105,14 @@ def test_methods_are_compositions_of_the_named_parts():
             masks.uniform,
             {"k": 4, "solver": "exact"},
         ),
+        "saliencymix": (pairings.permutation, masks.salient_box, {"guide": brightness}),
     }
     assert {*parts} == {*taking("alpha", "shared")}
     for name, (pairing, mask, options) in parts.items():
         for alpha in (1.0, 0.3):
             ratio = functools.partial(ratios.beta, alpha=alpha)
-            composed = jaxmix.mix(images(), one_hot(), KEY, pairing=pairing, ratio=ratio, mask=mask)
+            chosen = {"pairing": pairing, "ratio": ratio, "mask": mask} | seen_by(mask)
+            composed = jaxmix.mix(images(), one_hot(), KEY, **chosen)
             named = getattr(jaxmix, name)(images(), one_hot(), KEY, alpha=alpha, **options)
             jax.tree.map(np.testing.assert_array_equal, named, composed)
 

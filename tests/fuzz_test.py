@@ -72,7 +72,7 @@ def _without_the_checks_of_annotations(monkeypatch):
 def test_what_is_mixed_is_of_the_batch_s_hull_and_labels_are_its_shares(name, shape, dtype, k):
     n, space = shape[0], shape[1:-1]
     probe = jnp.broadcast_to(jnp.eye(n).reshape(n, *(1,) * len(space), n), (n, *space, n))  # whose pixels it is
-    fn = jax.jit(lambda alpha, *arguments: fuzzed(name, k=k, alpha=alpha)(*arguments))
+    fn = jax.jit(lambda alpha, *arguments: fuzzed(name, k=k, alpha=alpha, ratio=alpha / (1 + alpha))(*arguments))
 
     @settings(max_examples=50, deadline=None, derandomize=True, database=None)
     @given(st.integers(0, 2**32 - 1), st.floats(-3, 3), st.sampled_from([0.0, 1e-3, 1.0, 100.0]))
@@ -109,12 +109,14 @@ def test_points_of_a_whole_batch_are_of_its_hull(name, m, width, dtype):
 def valid(name, shape, dtype, labels, alpha, k):
     """What the docstrings say."""
     n, size = shape[0] if shape else 0, group_size(name, k)
+    guided = "guide" in options(METHODS[name])
     return (
         shape != ()
         and 0 not in (n, *shape[1:-1])
         and not (needs_space(name) and max(shape[1:-1], default=0) < 2)
         and ("alpha" not in options(METHODS[name]) or 1e-36 < alpha < 3e38)
-        and (dtype in ("float32", "bfloat16", "float16", "uint8") or (selects(name) and size == 1))
+        and ("ratio" not in options(METHODS[name]) or 0 <= alpha <= 1)
+        and (dtype in ("float32", "bfloat16", "float16", "uint8") or (selects(name) and size == 1 and not guided))
         and labels in ("one_hot", "none")
         and (size == 1 or (size > 1 and n % size == 0 and n >= 2 * size))
     )
@@ -140,7 +142,7 @@ def test_what_is_not_promised_is_an_error_of_the_library(name, shape, dtype, lab
         "fewer": jnp.zeros((n + 1, 3)),
         "scalar": jnp.float32(1),
     }[labels]
-    fn = fuzzed(name, k=k, alpha=alpha)
+    fn = fuzzed(name, k=k, alpha=alpha, ratio=alpha)
     if valid(name, shape, dtype, labels, alpha, k):
         mixed, _ = jax.eval_shape(fn, batch, given_labels, jax.random.key(0))
         assert (mixed.shape, mixed.dtype) == (shape, dtype)

@@ -145,6 +145,9 @@ def halves(batch, labels, rng, *, scale=1.0):
 def free(batch, labels, rng, *, mode: str | None = None, other: "str" = ""):
     return batch, labels
 
+def attention(images):
+    return images[..., 0]
+
 def failing(fn):
     raise KeyError("two\\nlines")
 
@@ -160,6 +163,7 @@ def doubled(fn):
     assert fn.keywords["mask"].keywords == {"cells": 4}
     assert float(jaxmix.policy("own_mixes:halves(scale=0.5)")(X, LABELS, jax.random.key(0))[0].max()) == 119.5
     assert jaxmix.policy("own_mixes:doubled(own_mixes:halves(scale=2))")(X, LABELS, None)[0].max() == 4 * 239
+    assert jaxmix.policy("saliencymix(guide=own_mixes:attention)").keywords["guide"](X).shape == (8, 6, 5)
     assert jaxmix.policy("own_mixes:free(mode='a', other='b:c')").keywords == {"mode": "a", "other": "b:c"}
     (tmp_path / "broken_mixes.py").write_text("def f(:")
     for wrong, words in (
@@ -198,6 +202,8 @@ def test_the_normal_form(text, normal):
         ("cutmix(alfa=1)", "cutmix has no option alfa: did you mean alpha?"),
         ("cutmix(batch=1)", "cutmix has no option batch: take one of alpha, pairing, shared"),
         ("cutmix(pairing=box)", "pairing of cutmix must be a pairing, a function of (batch, rng)"),
+        ("saliencymix(guide=beta)", "guide of saliencymix must be a guide, a function of (batch)"),
+        ("attentivemix(guide=3)", "guide of attentivemix must be a guide, a function of (batch)"),
         ("cutmix(pairing='transport')", "pairing of cutmix cannot be 'transport': it is no text"),
         ("mixup(alpha='0.4')", "alpha of mixup cannot be '0.4': it is no text"),
         ("kmixup(solver='exactly')", "solver of kmixup cannot be 'exactly': did you mean exact?"),

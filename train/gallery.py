@@ -24,6 +24,8 @@ METHODS: dict[str, jaxmix.MixFn] = {
     "hmix": jaxmix.hmix,
     "gmix": jaxmix.gmix,
     "resizemix": jaxmix.resizemix,
+    "saliencymix": jaxmix.saliencymix,
+    "attentivemix": jaxmix.attentivemix,
     "kmixup, k = 16": functools.partial(jaxmix.kmixup, k=16),
     "cutmix, transport\nk = 16": functools.partial(
         jaxmix.cutmix, pairing=functools.partial(jaxmix.pairings.transport, k=16)

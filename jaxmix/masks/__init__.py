@@ -7,6 +7,7 @@ A guided mask has an option `guide` besides: a map of every sample and of its pa
 `jaxmix.draw` makes by its own `guide`.
 """
 
+from jaxmix.masks.guided import salient_box, salient_cells
 from jaxmix.masks.shapes import box, framed_box, gaussian, uniform
 
-__all__ = ["box", "framed_box", "gaussian", "uniform"]
+__all__ = ["box", "framed_box", "gaussian", "salient_box", "salient_cells", "uniform"]

@@ -1,8 +1,15 @@
 """The axes of a sample, and how what each of them has makes a mask."""
 
+from collections.abc import Sequence
+import functools
+
+import jax
 from jax import Array
 import jax.numpy as jnp
+from jaxtyping import Bool, Float, Int, PRNGKeyArray
+import numpy as np
 
+from jaxmix import checks
 from jaxmix.types import Space
 
 
@@ -21,3 +28,51 @@ def spread(parts: list[Array]) -> list[Array]:
     """Lays what each axis has, [n, length], along that axis: together they broadcast to [n, *space]."""
     axes = range(1, len(parts) + 1)
     return [jnp.expand_dims(part, [o for o in axes if o != axis]) for axis, part in zip(axes, parts, strict=True)]
+
+
+def random_centres(space: Space, n: int, rng: PRNGKeyArray) -> list[Int[Array, " n"]]:
+    """A place along each axis for each of n samples, uniform."""
+    checks.key(rng)
+    return [
+        jax.random.randint(axis_rng, (n,), 0, length, jnp.int32)
+        for length, axis_rng in zip(space, jax.random.split(rng, len(space)), strict=True)
+    ]
+
+
+def box_sides(space: Space, area: Float[Array, " n"], centres: Sequence[Int[Array, " n"]]) -> list[Bool[Array, "n _"]]:
+    """Which places along each axis lie in a box that covers the given share of space before clipping."""
+    axes = rank(space)
+    side = jnp.sqrt(area) if axes == 2 else area ** (1 / axes)  # sqrt is rounded correctly, a power is not
+    sides = []
+    for length, centre in zip(space, centres, strict=True):
+        half = jnp.floor(length * side).astype(jnp.int32) // 2
+        place = jnp.arange(length, dtype=jnp.int32)[None]
+        within = (place >= (centre - half)[:, None]) & (place < (centre + half)[:, None])
+        sides.append(within if length > 1 else jnp.ones_like(within))
+    return sides
+
+
+def inside(sides: list[Bool[Array, "n _"]]) -> Bool[Array, "n *space"]:
+    """Whether each place lies in the box of these sides."""
+    return functools.reduce(jnp.logical_and, spread(sides))
+
+
+def along(maps: Float[Array, "n *places"], matrices: Sequence[np.ndarray]) -> Float[Array, "n *others"]:
+    """Maps times a matrix [others, places] along each of their axes."""
+    for axis, matrix in enumerate(matrices, start=1):
+        product = jnp.tensordot(maps, jnp.asarray(matrix, maps.dtype), ((axis,), (1,)), precision="highest")
+        maps = jnp.moveaxis(product, -1, axis)
+    return maps
+
+
+def cells(length: int, count: int) -> np.ndarray:
+    """Which places of an axis lie in each of so many cells, [count, length]: place i in cell i * count // length."""
+    return np.arange(count)[:, None] == np.arange(length)[None] * count // length
+
+
+def averaged(maps: Float[Array, "n *places"], counts: Sequence[int]) -> Float[Array, "n *counts"]:
+    """Means over cells, of which there are so many along each axis, at most as many as places."""
+    if maps.shape[1:] == tuple(counts):
+        return maps
+    matrices = [cells(length, count) for length, count in zip(maps.shape[1:], counts, strict=True)]
+    return along(maps, [matrix / matrix.sum(axis=1, keepdims=True) for matrix in matrices])

@@ -1,9 +1,7 @@
 """Masks of one shape at a random place."""
 
-import functools
 import math
 
-import jax
 from jax import Array
 import jax.numpy as jnp
 from jaxtyping import Bool, Float, PRNGKeyArray
@@ -64,7 +62,7 @@ def box(space: Space, ratio: Float[Array, " n"], rng: PRNGKeyArray) -> Bool[Arra
       Yun et al., `CutMix: Regularization Strategy to Train Strong Classifiers with
       Localizable Features <https://arxiv.org/abs/1905.04899>`_, 2019
     """
-    return ~_inside(_box_sides(space, 1 - ratio, rng))
+    return ~axes.inside(axes.box_sides(space, 1 - ratio, axes.random_centres(space, len(ratio), rng)))
 
 
 def framed_box(
@@ -102,8 +100,9 @@ def framed_box(
       Perspective <https://arxiv.org/abs/2208.09913>`_, 2022
     """
     checks.probability("area_ratio", area_ratio)
-    sides = _box_sides(space, (1 - ratio) * jnp.asarray(area_ratio, jnp.float32), rng)
-    inside = _inside(sides)
+    area = (1 - ratio) * jnp.asarray(area_ratio, jnp.float32)
+    sides = axes.box_sides(space, area, axes.random_centres(space, len(ratio), rng))
+    inside = axes.inside(sides)
     places = math.prod(space)
     frame = places - math.prod(jnp.sum(side, axis=1, dtype=jnp.int32) for side in sides)
     outside = ratio * places / jnp.maximum(frame, 1).astype(jnp.float32)  # without a frame nobody gets it
@@ -141,35 +140,14 @@ def gaussian(space: Space, ratio: Float[Array, " n"], rng: PRNGKeyArray) -> Floa
       Park et al., `A Unified Analysis of Mixed Sample Data Augmentation: A Loss Function
       Perspective <https://arxiv.org/abs/2208.09913>`_, 2022
     """
-    checks.key(rng)
+    centres = axes.random_centres(space, len(ratio), rng)
     rank = axes.rank(space)
     area = jnp.maximum(jnp.minimum(ratio, 1 - ratio), 1e-6**rank)  # at 0 the spot is its centre alone
     variance = area if rank == 2 else area ** (2 / rank)
     profiles = []
-    for length, axis_rng in zip(space, jax.random.split(rng, len(space)), strict=True):
-        centre = jax.random.randint(axis_rng, ratio.shape, 0, length, jnp.int32)
+    for length, centre in zip(space, centres, strict=True):
         distance = (jnp.arange(length, dtype=jnp.int32)[None] - centre[:, None]).astype(jnp.float32) / length
         profiles.append(jnp.exp(-jnp.pi * distance**2 / variance[:, None]))
     spot = math.prod(axes.spread(profiles))
     own = jnp.expand_dims(ratio < 0.5, range(1, 1 + len(space)))
     return jnp.where(own, spot, 1 - spot)
-
-
-def _box_sides(space: Space, area: Float[Array, " n"], rng: PRNGKeyArray) -> list[Bool[Array, "n _"]]:
-    """Which places along each axis lie in a box that covers the given share of space before clipping."""
-    checks.key(rng)
-    rank = axes.rank(space)
-    side = jnp.sqrt(area) if rank == 2 else area ** (1 / rank)  # sqrt is rounded correctly, a power is not
-    sides = []
-    for length, axis_rng in zip(space, jax.random.split(rng, len(space)), strict=True):
-        half = jnp.floor(length * side).astype(jnp.int32) // 2
-        centre = jax.random.randint(axis_rng, area.shape, 0, length, jnp.int32)
-        place = jnp.arange(length, dtype=jnp.int32)[None]
-        within = (place >= (centre - half)[:, None]) & (place < (centre + half)[:, None])
-        sides.append(within if length > 1 else jnp.ones_like(within))
-    return sides
-
-
-def _inside(sides: list[Bool[Array, "n _"]]) -> Bool[Array, "n *space"]:
-    """Whether each place lies in the box of these sides."""
-    return functools.reduce(jnp.logical_and, axes.spread(sides))

@@ -30,7 +30,8 @@ def test_every_method_of_the_library_may_be_configured(method):
     codec = mixing.Codec(jnp.asarray, jnp.asarray)
     needed = "num_mixed=3, " if method == "multimix" else ""
     known = options(getattr(jaxmix, method))
-    option, value = ("alpha", 0.3) if "alpha" in known else ("scale", (0.2, 0.5))
+    amounts = {"alpha": 0.3, "ratio": 0.3, "scale": (0.2, 0.5)}
+    option, value = next((name, amounts[name]) for name in amounts if name in known)
     mix = Mix(f"{method}({needed}{option}={value})")
     fn = mixing.read(mix, codec=codec if mixing.takes_codec(mix) else None)
     assert function(fn) is getattr(jaxmix, method)
