@@ -64,6 +64,8 @@ from train.running import run_folder
         ("mix.policy=dense_multimix(alpha=linear(1,0))", "alpha must be positive and finite, got 0"),
         ("mix.policy=dense_multimix mix.space=logits", "is an objective of its own: leave mix.space=logits"),
         ("mix.policy=dense_multimix model.name=vit model.patch_size=2", "class token.*take mix.clean_weight=1"),
+        ("mix.policy=transmix", "needs the attention of a class token, which model cnn has not: take model.name=vit"),
+        ("mix.policy=transmix(attended=2) model.name=vit model.patch_size=2", r"attended must lie in \[0, 1\], got 2"),
         ("mix.policy=approximate_mixup mix.clean_weight=1", "no function in it has the option clean_weight"),
         ("mix.policy=cutmix mix.space=logits", "this mask needs an axis longer than 1"),
         (

@@ -422,6 +422,42 @@ def test_dense_multimix_is_the_library_s_loss_around_the_model_s_attention(model
     assert set(metrics) == {"loss", "clean_loss", "clean_accuracy"}
 
 
+@pytest.mark.parametrize("attended", [1.0, 0.3])
+def test_transmix_labels_cutmix_by_the_attention_to_patches(attended, digits):
+    """Patch by patch, of the attention that the model leaves; a constant of the gradient."""
+    objective = mixing.build(config.Mix(f"transmix(alpha=0.7, attended={attended})"), num_steps=1)
+    model, state, samples, _ = setup(digits, objective, name="vit", width=64, depth=1, patch_size=2)
+    params = jax.tree.map(lambda leaf: 3 * leaf, state.params)  # so that attention is far from even
+    images, labels = take(samples, np.arange(8))
+    labels, rng = jax.nn.one_hot(labels, 10), jax.random.key(3)
+    parts = {"ratio": functools.partial(jaxmix.ratios.beta, alpha=0.7), "mask": jaxmix.masks.box}
+    mix = jaxmix.draw(images, rng, pairing=jaxmix.pairings.permutation, **parts)
+    mixed = jaxmix.apply(mix, images)[0]
+
+    def cut(params):
+        return model.apply({"params": params}, mixed, mutable="intermediates")
+
+    (sown,) = jax.tree.leaves(jax.jit(cut)(params)[1])
+    weight, area = np.asarray(mix.weight, np.float64), np.asarray(mix.ratio)
+    shares = []
+    for seen, mask in zip(np.asarray(sown, np.float64).mean(1)[:, 0, 1:], weight, strict=True):
+        own = sum(seen[4 * i + j] * mask[2 * i : 2 * i + 2, 2 * j : 2 * j + 2].mean() for i, j in np.ndindex(4, 4))
+        shares.append(own / seen.sum())
+    assert np.abs(shares - area).max() > 0.02
+    share = (attended * np.array(shares) + (1 - attended) * area)[:, None]
+    targets = share * labels + (1 - share) * labels[mix.partner]
+
+    def configured(params):
+        return nn.apply(objective, model, mutable="intermediates")({"params": params}, images, labels, rng, 0)[0]
+
+    (loss, metrics), gradient = jax.jit(jax.value_and_grad(configured, has_aux=True))(params)
+    wanted = jax.jit(jax.value_and_grad(lambda p: optax.softmax_cross_entropy(cut(p)[0], targets).mean()))(params)
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-5), (loss, gradient), wanted)
+    assert metrics == {"loss": loss}
+    shown = mixing.of_inputs(config.Mix("transmix(alpha=0.7)"))(images, labels, rng)
+    np.testing.assert_array_equal(shown[0], mixed)
+
+
 def test_slots_draw_from_different_keys():
     keys = []
 

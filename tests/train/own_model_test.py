@@ -159,6 +159,7 @@ class Staged(nn.Module):
             "has no features, pool, classify, which mix.space=embeddings needs",
         ),
         ("def make(*_): return Net()", {"policy": "dense_multimix"}, "which mix.policy=dense_multimix needs"),
+        ("def make(*_): return Net()", {"policy": "transmix"}, "needs the attention of a class token"),
         ("def make(*_): return Net()", {"space": "layers"}, "has no features, pool, classify, stages, so that"),
         (f"{STAGED}\ndef make(*_): return Staged((2, 1))", {"space": "layers"}, r"calls between for \[2, 1\]"),
         (f"{STAGED}\ndef make(*_): return Staged((1,))", {"space": "layers"}, r"first, second, and calls .*\[1\]"),

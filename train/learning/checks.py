@@ -34,7 +34,8 @@ def check(config: Config, dataset: Dataset, *, devices: int, codec: mixing.Codec
             f"mix.clean_epochs={mix.clean_epochs}: take from 0 to {config.num_epochs - 1}, or mix.policy=erm"
         )
     ends = mixing.ends_of(mix, codec)
-    dense = any(getattr(end, "func", end) is objectives.dense_multimix for end in ends)
+    chosen = [getattr(end, "func", end) for end in ends]
+    dense = objectives.dense_multimix in chosen
     weighed = any(getattr(end, "keywords", {}).get("clean_weight") for end in ends)
     if dense and config.model.name == "vit" and not weighed:
         raise UsageError(
@@ -42,8 +43,8 @@ def check(config: Config, dataset: Dataset, *, devices: int, codec: mixing.Codec
             "take mix.clean_weight=1"
         )
     shape, classes = dataset.splits["train"].shape, dataset.num_classes
-    model = models.build(config, shape, classes)
-    if ":" in config.model.name:
+    model, own_model = models.build(config, shape, classes), ":" in config.model.name
+    if own_model:
         own.check(model, config.model.name, shape, classes)
     missing = lacking(model, MAPS)
     if missing and (mix.space == "embeddings" or dense):
@@ -51,6 +52,13 @@ def check(config: Config, dataset: Dataset, *, devices: int, codec: mixing.Codec
         raise UsageError(
             f"model {config.model.name} has no {', '.join(missing)}, which {asked} needs: "
             "mix its inputs or logits, or see train/models/classifier.py"
+        )
+    if objectives.transmix in chosen and (
+        lacking(model, (*MAPS, "attention")) if own_model else config.model.name != "vit"
+    ):
+        raise UsageError(
+            f"mix.policy={mix.policy} needs the attention of a class token, which model {config.model.name} has not: "
+            "take model.name=vit, or see train/models/classifier.py"
         )
     n = config.data.batch_size // devices // config.optimizer.accumulate
     inputs = jax.ShapeDtypeStruct((n, *shape), jnp.float32)

@@ -17,7 +17,11 @@ from train.config import Mix
 from train.errors import UsageError, line
 from train.learning import objectives
 
-OBJECTIVES = {"dense_multimix": objectives.dense_multimix, "approximate_mixup": objectives.approximate_mixup}
+OBJECTIVES = {
+    "dense_multimix": objectives.dense_multimix,
+    "transmix": objectives.transmix,
+    "approximate_mixup": objectives.approximate_mixup,
+}
 NAMES: Mapping[str, Any] = {**policies.NAMES, **OBJECTIVES}
 
 StepObjective = Callable[[Any, Array, Array, Array, Array], tuple[Array, dict[str, Array]]]
@@ -109,8 +113,11 @@ def clean(config: Mix) -> Mix:
 def of_inputs(config: Mix, codec: Codec | None = None) -> MixFn:
     """What is done to inputs at the first step."""
     value = read(config, progress=jnp.float32(0), codec=codec)  # traced, as a step's is: other draws of a fixed alpha
-    if getattr(value, "func", value) is objectives.approximate_mixup:
-        return functools.partial(objectives.contracted, alpha=getattr(value, "keywords", {}).get("alpha", 1.0))
+    function, options = getattr(value, "func", value), getattr(value, "keywords", {})
+    if function is objectives.approximate_mixup:
+        return functools.partial(objectives.contracted, alpha=options.get("alpha", 1.0))
+    if function is objectives.transmix:  # with labels by area
+        return functools.partial(jaxmix.cutmix, **{name: options[name] for name in options if name != "attended"})
     return erm if config.space != "inputs" or is_objective(value) else value
 
 

@@ -1,6 +1,8 @@
 """What is minimised: objective(model, batch, labels, rng) -> (loss, metrics)."""
 
 from collections.abc import Callable
+import functools
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -9,7 +11,7 @@ import jax.numpy as jnp
 import optax
 
 import jaxmix
-from jaxmix import MixFn, regularization
+from jaxmix import MixFn, PairingFn, checks, masks, pairings, ratios, regularization
 from jaxmix.combinators import erm
 from jaxmix.types import Scalar
 from train.models.classifier import as_maps, attention
@@ -151,6 +153,56 @@ def measured(logits: Array, labels: Array) -> dict[str, Array]:
     losses = optax.softmax_cross_entropy(logits.astype(labels.dtype), labels)
     hits = jnp.argmax(logits, axis=-1) == jnp.argmax(labels, axis=-1)
     return {"clean_loss": losses.mean(), "clean_accuracy": hits.mean(dtype=labels.dtype)}
+
+
+def transmix(
+    model: Any,
+    batch: Array,
+    labels: Array,
+    rng: Array,
+    *,
+    alpha: Scalar = 1.0,
+    attended: Scalar = 0.5,
+    pairing: PairingFn = pairings.permutation,
+) -> tuple[Array, dict[str, Array]]:
+    """Mean cross-entropy of CutMix' samples, with labels by what a transformer's class token attends to in them.
+
+    A sample's share by attention is that of its patches in the class token's attention to all, where a patch that the
+    box cuts counts by its area. It is a constant of the gradient. See Chen et al., 2022, https://arxiv.org/abs/2111.09833.
+
+    Args:
+      alpha: of the Beta.
+      attended: what the share by attention counts in the labels' share; the rest is the share by area. Half of each in
+        the released code.
+      pairing: who is mixed with whom.
+
+    Returns:
+      The loss, and the metrics to log.
+    """
+    checks.probability("attended", attended)
+    ratio = functools.partial(ratios.beta, alpha=alpha)
+    mix = jaxmix.draw(batch, rng, pairing=pairing, ratio=ratio, mask=masks.box, labels=labels)
+    maps = model.features(jaxmix.apply(mix, batch)[0], train=True)
+    weights = jax.lax.stop_gradient(attention(model, maps))[:, 1:].astype(jnp.float32)
+    own = _means_of_patches(mix.weight, weights.shape[1])
+    share = jnp.sum(weights * own, axis=1) / jnp.sum(weights, axis=1)
+    mix = mix._replace(share=attended * share + (1 - attended) * mix.ratio)
+    _, labels = jaxmix.apply(mix, None, labels)
+    logits = model.classify(model.pool(maps))
+    loss = optax.softmax_cross_entropy(logits.astype(labels.dtype), labels).mean()
+    return loss, {"loss": loss}
+
+
+def _means_of_patches(weight: Array, count: int) -> Array:
+    """Means of masks [n, h, w] over so many square patches, by rows: [n, count]."""
+    n, height, width = weight.shape
+    side = math.isqrt(height * width // max(count, 1))
+    if not side or height % side or width % side or height * width != count * side**2:
+        raise ValueError(
+            f"attention to {count} patches, besides a class token, does not cover images {height} x {width}"
+        )
+    patches = weight.astype(jnp.float32).reshape(n, height // side, side, width // side, side)
+    return patches.mean(axis=(2, 4)).reshape(n, count)
 
 
 def approximate_mixup(
