@@ -106,10 +106,10 @@ def parse(
     try:
         values(["train", *overrides])
     except flags.Error as error:
-        kinds = {"num_processes": int, "process_id": int} | dict.fromkeys(SWITCHES, bool)
+        kinds: dict[str, type] = {"num_processes": int, "process_id": int} | dict.fromkeys(SWITCHES, bool)
         kinds |= {f"config.{name}": type(value) for name, value, _ in leaves(config)}
         for given in (argument.lstrip("-") for argument in overrides):
-            expected = EXPECTED.get(kinds.get(given.split("=")[0]))
+            expected = EXPECTED.get(kinds.get(given.split("=")[0], object))
             if expected and str(error).startswith(f"flag --{given}: "):
                 raise UsageError(f"--{given}: give {expected}") from None
         raise UsageError(str(error)) from None
