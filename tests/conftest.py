@@ -186,12 +186,15 @@ def common(tmp_path_factory):
 
 @pytest.fixture(autouse=True, scope="session")
 def programs(common):
-    """A folder of compiled programs: tests are bound by compiling, and most of what they compile is the same."""
+    """A folder of compiled programs: tests are bound by compiling, and most long programs are compiled more than once.
+
+    Those of single operations take as long to write and to read.
+    """
     folder = common / "programs"
     if not RECENT:  # jaxlib 0.5.3 computes otherwise with programs that it reads back: infinities are lost
         return folder
     jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
     compilation_cache.reset_cache()
     return folder
 

@@ -1,4 +1,5 @@
 import collections
+import functools
 import itertools
 
 import jax
@@ -11,8 +12,13 @@ from jaxmix import masks
 from tests.conftest import MASKS
 
 
+@functools.cache
+def jitted(mask, space):
+    return jax.jit(functools.partial(mask, space))
+
+
 def boxes(space, ratio, n=4000, seed=0):
-    weight = masks.box(space, jnp.full(n, ratio, jnp.float32), jax.random.key(seed))
+    weight = jitted(masks.box, space)(np.full(n, ratio, np.float32), jax.random.key(seed))
     assert weight.shape == (n, *space)
     assert weight.dtype == jnp.bool_
     return np.asarray(weight, np.float32)
@@ -123,7 +129,7 @@ def test_area_ratios_beyond_shares_are_refused(area_ratio):
 def test_a_spot_has_the_law_of_its_definition(space, ratio):
     """Every mask is that of one of the centres, in float64, and the centres are uniform."""
     n, rank, least = 1000, sum(length > 1 for length in space), min(ratio, 1 - ratio)
-    weight = np.asarray(masks.gaussian(space, jnp.full(n, ratio, jnp.float32), jax.random.key(4)))
+    weight = np.asarray(jitted(masks.gaussian, space)(np.full(n, ratio, np.float32), jax.random.key(4)))
     spot = weight if ratio < 0.5 else 1 - weight
     centres = spot.reshape(n, -1).argmax(1)
     places = np.indices(space).reshape(len(space), -1)
@@ -154,7 +160,7 @@ def test_a_spot_of_no_size_is_its_centre():
 
 @pytest.mark.parametrize("space", [(8,), (8, 8), (4, 4, 4)])
 def test_a_spot_of_hardly_any_size_has_a_finite_gradient(space):
-    gradient = jax.grad(lambda ratio: jnp.sum(masks.gaussian(space, ratio, jax.random.key(0)) ** 2))
+    gradient = jax.jit(jax.grad(lambda ratio: jnp.sum(masks.gaussian(space, ratio, jax.random.key(0)) ** 2)))
     assert np.all(np.isfinite(gradient(jnp.array([0.0, 1e-30, 1e-20, 1e-14, 1e-11, 1e-7, 0.3]))))
 
 

@@ -208,7 +208,7 @@ def test_a_gradient_that_is_not_a_number_leaves_a_sample_an_image():
     ],
 )
 def test_masked_gradients_and_probabilities_are_seen(predict, zero_gradient, probabilities):
-    found = attacks.diagnose(*pictures(8), predict=predict)
+    found = jax.jit(functools.partial(attacks.diagnose, predict=predict))(*pictures(8))
     np.testing.assert_array_equal(found.zero_gradient, np.full(8, zero_gradient))
     np.testing.assert_array_equal(found.probabilities, np.full(8, probabilities))
 

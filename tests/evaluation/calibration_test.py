@@ -10,6 +10,8 @@ from sklearn import metrics
 
 from jaxmix.evaluation import calibration
 
+confidence_bins = jax.jit(calibration.confidence_bins, static_argnames="num_bins")
+
 
 def by_definition(probabilities, labels, num_bins):
     """A loop over bins with float32 edges, closed on the right."""
@@ -33,7 +35,7 @@ def predictions(n=500, seed=0):
 @pytest.mark.parametrize("num_bins", [1, 10, 15])
 def test_the_error_is_its_definition(num_bins):
     logits, labels = predictions()
-    bins = calibration.confidence_bins(logits, labels, num_bins=num_bins)
+    bins = confidence_bins(logits, labels, num_bins=num_bins)
     expected = by_definition(np.asarray(jax.nn.softmax(logits)), np.asarray(labels), num_bins)
     assert calibration.expected_calibration_error(bins) == pytest.approx(expected, abs=1e-6)
     assert bins.total.sum() == 500
@@ -41,7 +43,7 @@ def test_the_error_is_its_definition(num_bins):
 
 def test_bins_are_closed_on_the_right():
     """A confidence of exactly 1/2 belongs to the lower of two bins."""
-    bins = calibration.confidence_bins(jnp.array([[0.0, 0.0], [0.0, 0.1]]), jnp.array([0, 0]), num_bins=2)
+    bins = confidence_bins(jnp.array([[0.0, 0.0], [0.0, 0.1]]), jnp.array([0, 0]), num_bins=2)
     np.testing.assert_array_equal(bins.total, [1, 1])
 
 
@@ -49,8 +51,8 @@ def test_sums_of_parts_are_the_sums_of_the_whole_and_padding_does_not_count():
     logits, labels = predictions()
     weights = jnp.asarray(np.random.default_rng(1).integers(0, 2, 500), jnp.float32)
     kept = np.flatnonzero(weights)
-    whole = calibration.confidence_bins(logits[kept], labels[kept])
-    halves = [calibration.confidence_bins(logits[s], labels[s], weights[s]) for s in (slice(0, 123), slice(123, None))]
+    whole = confidence_bins(logits[kept], labels[kept])
+    halves = [confidence_bins(logits[s], labels[s], weights[s]) for s in (slice(0, 123), slice(123, None))]
     jax.tree.map(
         lambda a, b, c: np.testing.assert_allclose(a + b, c, rtol=1e-5, atol=1e-5), halves[0], halves[1], whole
     )
@@ -58,13 +60,13 @@ def test_sums_of_parts_are_the_sums_of_the_whole_and_padding_does_not_count():
 
 def test_a_calibrated_model_has_no_error():
     logits = jnp.log(jnp.tile(jnp.array([[0.75, 0.25]]), (4, 1)))
-    bins = calibration.confidence_bins(logits, jnp.array([0, 0, 0, 1]))
+    bins = confidence_bins(logits, jnp.array([0, 0, 0, 1]))
     assert calibration.expected_calibration_error(bins) == pytest.approx(0, abs=1e-6)
 
 
 def test_a_number_of_bins_below_one_is_refused():
     with pytest.raises(ValueError, match="num_bins must be at least 1, got 0"):
-        calibration.confidence_bins(jnp.ones((2, 2)), jnp.zeros(2, jnp.int32), num_bins=0)
+        confidence_bins(jnp.ones((2, 2)), jnp.zeros(2, jnp.int32), num_bins=0)
 
 
 def test_scores_are_those_of_scikit_learn():
@@ -87,7 +89,7 @@ def test_large_logits_keep_their_likelihood():
 def test_errors_agree_with_the_package_uncertainty_calibration():
     logits, labels = predictions()
     probabilities = np.asarray(jax.nn.softmax(logits))
-    ece = calibration.expected_calibration_error(calibration.confidence_bins(logits, labels))
+    ece = calibration.expected_calibration_error(confidence_bins(logits, labels))
     adaptive = calibration.adaptive_calibration_error(logits, labels)
     truth = np.asarray(labels)
     assert ece == pytest.approx(uncertainty_calibration.get_ece(probabilities, truth), abs=1e-5)
@@ -114,7 +116,7 @@ def test_the_other_errors_are_their_definitions():
     logits, labels = predictions()
     probabilities, truth = np.asarray(jax.nn.softmax(logits)), np.asarray(labels)
     confidence, correct = probabilities.max(1), probabilities.argmax(1) == truth
-    bins = calibration.confidence_bins(logits, labels)
+    bins = confidence_bins(logits, labels)
     inside = [np.ceil(15 * confidence) == b for b in range(1, 16)]
     gaps = [abs(correct[i].mean() - confidence[i].mean()) for i in inside if i.any()]
     assert calibration.maximum_calibration_error(bins) == pytest.approx(max(gaps), abs=1e-5)
@@ -133,8 +135,8 @@ def test_the_other_errors_are_their_definitions():
 
 def test_over_confidence_is_above_zero_and_under_confidence_below():
     logits = jnp.log(jnp.tile(jnp.array([[0.75, 0.25]]), (4, 1)))
-    over = calibration.confidence_bins(logits, jnp.array([0, 0, 1, 1]))
-    under = calibration.confidence_bins(logits, jnp.array([0, 0, 0, 0]))
+    over = confidence_bins(logits, jnp.array([0, 0, 1, 1]))
+    under = confidence_bins(logits, jnp.array([0, 0, 0, 0]))
     assert calibration.signed_calibration_error(over) == pytest.approx(0.25)
     assert calibration.signed_calibration_error(under) == pytest.approx(-0.25)
 
