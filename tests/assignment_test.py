@@ -88,7 +88,7 @@ def test_sinkhorn_is_a_permutation_whatever_epsilon_is(kind, epsilon):
     assert_permutations(columns)
 
 
-@pytest.mark.parametrize("k", [4, 16, 32])
+@pytest.mark.parametrize("k", [pytest.param(4, marks=pytest.mark.slow), 16, pytest.param(32, marks=pytest.mark.slow)])
 def test_sinkhorn_comes_within_two_per_mille_of_the_optimum_on_image_like_data(k):
     fields = random_fields(512).reshape(512 // k, k, -1)
     costs = pairings.squared_distances(jnp.asarray(fields), jnp.roll(jnp.asarray(fields), -1, axis=0))

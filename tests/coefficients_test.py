@@ -25,7 +25,9 @@ TABLE = {
 }
 
 
-@pytest.mark.parametrize("case", TABLE, ids="-".join)
+@pytest.mark.parametrize(
+    "case", [pytest.param(c, marks=[] if c[1] == "exact" else pytest.mark.slow) for c in TABLE], ids="-".join
+)
 def test_profiles_have_the_tabulated_values(case):
     mask, expected = TABLE[case]
     drawn = coefficients.profile(mask, (32, 32), jax.random.key(0), anchor=(16, 16), form=case[1], num_draws=2**15)

@@ -128,6 +128,11 @@ def group_size(name, k):
     return k if "k" in chosen else getattr(chosen.get("pairing"), "keywords", {}).get("k", 1)
 
 
+def quickly(*names, of=METHODS):
+    """These methods, and all others among the slow tests, new ones too: for claims with a cheaper one beside them."""
+    return [pytest.param(name, marks=[] if name in names else pytest.mark.slow) for name in of]
+
+
 def function(part):
     """What a partial is of."""
     return part.func if isinstance(part, functools.partial) else part

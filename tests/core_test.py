@@ -335,7 +335,7 @@ def test_float64_stays_float64():
     with x64():
         batch = jnp.asarray(np.random.default_rng(0).normal(size=(8, 6, 5, 3)))
         for method in (jaxmix.mixup, jaxmix.cutmix, functools.partial(jaxmix.kmixup, k=4)):
-            mixed, labels = method(batch, jnp.eye(8), KEY)
+            mixed, labels = jax.jit(method)(batch, jnp.eye(8), KEY)
             assert mixed.dtype == labels.dtype == jnp.float64
             np.testing.assert_allclose(labels.sum(1), 1, atol=1e-15)
 

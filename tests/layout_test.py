@@ -11,7 +11,7 @@ import pytest
 
 from jaxmix import layout
 from jaxmix.pairings import transporting
-from tests.conftest import HULLS, METHODS, images, one_hot
+from tests.conftest import HULLS, METHODS, images, one_hot, quickly
 
 TENSOR = re.compile(r"tensor<([^>]*)>")
 KEY = jax.random.key(5)
@@ -91,13 +91,8 @@ def test_where_a_product_loses_the_gather_stays(shape, count, chooses):
     assert ("platform_index" in str(jax.make_jaxpr(layout.rows)(*shapes))) is chooses
 
 
-# Rows of a method are rows of its parts, which these take all; what the others lower for TPUs is looked at below.
-GATHERED = {"cutmix", "kmixup", "kmixup_as_released", *HULLS}
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[] if name in GATHERED else pytest.mark.slow) for name in METHODS | HULLS]
-)
+# These take rows in every way; what the others lower for TPUs is looked at below.
+@pytest.mark.parametrize("name", quickly("cutmix", "kmixup", "kmixup_as_released", *HULLS, of=METHODS | HULLS))
 def test_methods_are_the_same_as_on_tpus(name, as_on_tpus):
     method = (METHODS | HULLS)[name]
     shape = {"multimix": (8, 6), "dense_multimix": (8, 4, 6)}.get(name, (8, 6, 5, 8))
@@ -123,14 +118,12 @@ def test_what_is_not_finite_reaches_its_partner_and_nobody_else(name, as_on_tpus
 
 @pytest.mark.skipif(jax.__version_info__ < (0, 10), reason="before, the branches of all platforms are lowered")
 @pytest.mark.parametrize("name", [*METHODS, *HULLS])
-@pytest.mark.parametrize("dtype", ["float32", "uint8"])
-def test_no_gather_of_the_batch_is_lowered_for_tpus(name, dtype):
+def test_no_gather_of_the_batch_is_lowered_for_tpus(name):
     """Nor of anything with its pixels."""
-    if name in HULLS and dtype == "uint8":
-        return
     method = (METHODS | HULLS)[name]
     shape = {"multimix": (8, 640), "dense_multimix": (8, 4, 640)}.get(name, (8, 16, 10, 4))
-    arguments = jax.ShapeDtypeStruct(shape, dtype), one_hot(), KEY
+    batch = {dtype: jax.ShapeDtypeStruct(shape, dtype) for dtype in ("float32", "uint8")}
+    arguments = batch["float32"] if name in HULLS else batch, one_hot(), KEY
     lowered = jax.jit(method).trace(*arguments).lower(lowering_platforms=("tpu",)).as_text()
     for line in lowered.splitlines():
         if "stablehlo.gather" in line or "stablehlo.scatter" in line:

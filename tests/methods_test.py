@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import jaxmix
-from tests.conftest import METHODS, group_size, images, middle, needs_space, one_hot, options, selects, taking
+from tests.conftest import METHODS, group_size, images, middle, needs_space, one_hot, options, quickly, selects, taking
 
 KEY = jax.random.key(7)
 DTYPES = ["float32", "bfloat16", "float16", "uint8"]
@@ -87,6 +87,13 @@ def test_jit_equals_eager(name):
 
 
 @pytest.mark.parametrize("name", METHODS)
+def test_vmap_has_a_rule_for_everything(name):
+    stacked = jax.ShapeDtypeStruct((3, *lead().shape), jnp.float32), jax.ShapeDtypeStruct((3, 8, 8), jnp.float32)
+    mapped = jax.eval_shape(jax.vmap(METHODS[name]), *stacked, jax.random.split(KEY, 3))
+    assert [leaf.shape for leaf in mapped] == [leaf.shape for leaf in stacked]
+
+
+@pytest.mark.parametrize("name", quickly("cutmix", "kmixup", "kcutmix", "gmix", "one_of", "one_of_per_sample"))
 def test_vmap_equals_a_loop(name):
     batches = np.stack([lead(seed) for seed in range(3)])
     labels = np.stack([one_hot()] * 3)
@@ -97,7 +104,19 @@ def test_vmap_equals_a_loop(name):
         chex.assert_trees_all_close(jax.tree.map(lambda leaf, i=i: leaf[i], mapped), alone, rtol=1e-6, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", [*taking("shared"), "kcutmix", "perturbed_erm", "one_of"])
+@pytest.mark.parametrize("name", METHODS)
+def test_a_mix_has_a_gradient_of_its_own_shape(name):
+    gradient = jax.grad(lambda batch: METHODS[name](batch, one_hot(), KEY)[0].sum())
+    assert jax.eval_shape(gradient, lead()).shape == lead().shape
+
+
+@pytest.mark.parametrize(
+    "name",
+    quickly(
+        *("mixup", "gmix", "kmixup", "perturbed_erm", "one_of"),
+        of=[*taking("shared"), "kcutmix", "perturbed_erm", "one_of"],
+    ),
+)
 def test_gradients_reach_every_sample_and_preserve_the_total(name):
     """Weights of a sample and of its partner sum to 1, and partners are a permutation."""
     fn = jitted(name)
@@ -108,17 +127,17 @@ def test_gradients_reach_every_sample_and_preserve_the_total(name):
 
 
 @pytest.mark.parametrize(
-    "method",
+    ("method", "width"),  # of its own, so that there is something to compile
     [
-        jaxmix.mixup,
-        functools.partial(jaxmix.kmixup, k=4),
-        functools.partial(jaxmix.kmixup, k=4, solver="exact"),
-        functools.partial(jaxmix.multimix, num_mixed=5, alpha=0.3),
+        (jaxmix.mixup, 11),
+        (functools.partial(jaxmix.kmixup, k=4), 13),
+        (functools.partial(jaxmix.kmixup, k=4, solver="exact"), 17),
+        (functools.partial(jaxmix.multimix, num_mixed=5, alpha=0.3), 19),
     ],
     ids=["mixup", "sinkhorn", "exact", "multimix"],
 )
-def test_calls_outside_of_jit_compile_once(method, caplog):
-    batch, labels = jnp.reshape(images(), (8, -1)), one_hot()
+def test_calls_outside_of_jit_compile_once(method, width, caplog):
+    batch, labels = jnp.asarray(np.asarray(images()).reshape(8, -1)[:, :width]), one_hot()
 
     def compiled(key):
         caplog.clear()
@@ -126,7 +145,6 @@ def test_calls_outside_of_jit_compile_once(method, caplog):
             method(batch, labels, key)
         return [record.message for record in caplog.records if record.message.startswith("Compiling")]
 
-    jax.clear_caches()
     assert compiled(KEY)
     assert compiled(jax.random.key(8)) == []
 
@@ -203,7 +221,6 @@ def test_any_number_of_samples_unless_they_are_matched(name, n):
     else:
         mixed, labels = jitted(name)(images(n), one_hot(n), KEY)
         np.testing.assert_allclose(labels, [[1]], atol=1.2e-7)
-        np.testing.assert_allclose(mixed, images(n), rtol=1e-6)
     assert (mixed.shape, labels.shape) == (images(n).shape, (n, n))
 
 
@@ -292,7 +309,7 @@ def test_many_keys_are_refused_for_one(method, monkeypatch):
 
 def test_labels_for_another_number_of_samples_are_refused(method):
     with pytest.raises(ValueError, match=r"labels have shape \(7, 7\), but the batch has 8 samples"):
-        method(images(), one_hot(7), KEY)
+        jax.eval_shape(method, images(), one_hot(7), KEY)
 
 
 @pytest.mark.parametrize("name", taking("alpha"))

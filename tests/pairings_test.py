@@ -103,7 +103,7 @@ def test_exact_transport_is_the_optimum_between_groups_of_the_batch(k, cost):
 def test_permuted_groups_are_slices_of_the_batch_and_of_its_permutation():
     n, k = 16, 4
     pool = np.asarray(jax.random.permutation(KEY, n))
-    partner = np.asarray(pairings.transport(images(n), KEY, k=k, groups="permute"))
+    partner = np.asarray(jitted_transport(k=k, groups="permute")(images(n), KEY))
     for start in range(0, n, k):
         assert set(partner[start : start + k]) == set(pool[start : start + k])
 
@@ -175,7 +175,7 @@ def test_distances_are_measured_in_float32(dtype):
 def test_distances_survive_a_large_common_offset():
     """Unlike |x|^2 + |y|^2 - 2xy without centring."""
     batch = random_fields(32, size=4) + 1e4
-    partner = pairings.transport(batch, KEY, k=16, solver="exact")
+    partner = jitted_transport(k=16, solver="exact")(batch, KEY)
     points = batch.reshape(32, -1).astype(np.float64)
     distances = spatial.distance.cdist(points, points, "sqeuclidean")
     group = np.flatnonzero(np.isin(np.arange(32), np.asarray(jax.random.permutation(KEY, 32))[:16]))
@@ -219,10 +219,10 @@ def test_a_solver_may_be_any_function():
         return jnp.broadcast_to(jnp.arange(costs.shape[1], dtype=jnp.int32), costs.shape[:2])
 
     order = np.asarray(jax.random.permutation(KEY, 12)).reshape(3, 4)
-    partner = np.asarray(pairings.transport(images(12), KEY, k=4, solver=diagonal))
+    partner = np.asarray(jitted_transport(k=4, solver=diagonal)(images(12), KEY))
     np.testing.assert_array_equal(partner[order], np.roll(order, -1, axis=0))
     loose = functools.partial(assignment.sinkhorn, epsilon=1.0, num_iterations=5)
-    assert_permutation(pairings.transport(images(12), KEY, k=4, solver=loose))
+    assert_permutation(jitted_transport(k=4, solver=loose)(images(12), KEY))
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,7 @@ def simplex(alpha, m, n=20_000):
     return np.asarray(sampler(jax.random.key(6), alpha), np.float64)
 
 
-@pytest.mark.parametrize(("alpha", "m"), [(0.01, 4), (0.1, 4), (0.5, 128), (1.0, 4), (10.0, 4)])
+@pytest.mark.parametrize(("alpha", "m"), [(0.01, 4), (0.1, 4), (0.5, 32), (1.0, 4), (10.0, 4)])
 def test_dirichlet_has_the_law_of_dirichlet(alpha, m):
     """Each weight is a Beta(alpha, (m - 1) alpha), the largest is scipy's, and the second moment is in closed form."""
     x = simplex(alpha, m)

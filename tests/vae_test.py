@@ -154,7 +154,7 @@ def test_mistakes_are_named(monkeypatch):
         vae.squared_mmd(jnp.zeros((2, 1)), jnp.zeros((2, 1)), kernel="box")
     with pytest.raises(ValueError, match="n and m at least 2"):
         vae.squared_mmd(jnp.zeros((1, 1)), jnp.zeros((2, 1)))
-    outputs = built.apply(variables, images, jax.random.key(0))
+    outputs = jax.jit(built.apply)(variables, images, jax.random.key(0))
     with pytest.raises(ValueError, match="mmd_weight must be at least 0"):
         vae.vae_loss(images, outputs, jax.random.key(0), mmd_weight=-1.0)
     with pytest.raises(ValueError, match="but the VAE returned"):

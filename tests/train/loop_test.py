@@ -278,7 +278,7 @@ def test_devices_and_steps_mix_differently(digits):
 # --- evaluation
 
 
-@pytest.mark.parametrize("batch_size", [4, 64, 360, 400])
+@pytest.mark.parametrize("batch_size", [pytest.param(4, marks=pytest.mark.slow), 64, 400])
 def test_evaluation_is_exact_for_any_batch_size(batch_size, digits):
     model, state, samples, _ = setup(digits, None)
     program, split = classifier.build(small_config(), digits), digits.splits["test"]
