@@ -721,10 +721,10 @@ def test_a_comparison_does_not_keep_runs_of_other_data(tmp_path):
     kept = run.folder(tmp_path / "runs")
     run_folder.claim(kept, run.config, digest=load(tmp_path / "x.csv").digest).close()
     kept.with_suffix(".log").write_text("")
-    experiments._check_data(mine, tmp_path / "runs")
+    experiments._digests(mine, tmp_path / "runs")
     write(tmp_path / "x.csv", table_of_two()[::-1])
     with pytest.raises(UsageError, match=r"seed=0 is of other data, as .*x\.csv has changed since"):
-        experiments._check_data(mine, tmp_path / "runs")
+        experiments._digests(mine, tmp_path / "runs")
 
 
 @pytest.mark.parametrize("stream", [False, True])
