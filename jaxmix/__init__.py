@@ -17,11 +17,12 @@ from jaxmix import (
     regularization,
     saliency,
 )
-from jaxmix.blending import gmix, hmix, kmixup, mixup
+from jaxmix.blending import gmix, hmix, kmixup, mixup, smoothmix
 from jaxmix.combinators import in_latent_space, one_of, sometimes
 from jaxmix.core import Mix, apply, combine, draw, mix
-from jaxmix.cutting import attentivemix, cutmix, saliencymix
+from jaxmix.cutting import cutmix, fmix, gridmix
 from jaxmix.embedding import dense_multimix, multimix
+from jaxmix.guided import attentivemix, saliencymix
 from jaxmix.latent import varmixup
 from jaxmix.policies import policy
 from jaxmix.resizing import resizemix
@@ -48,7 +49,9 @@ __all__ = [
     "dense_multimix",
     "draw",
     "embedding",
+    "fmix",
     "gmix",
+    "gridmix",
     "hmix",
     "in_latent_space",
     "kmixup",
@@ -66,6 +69,7 @@ __all__ = [
     "resizemix",
     "saliency",
     "saliencymix",
+    "smoothmix",
     "sometimes",
     "varmixup",
 ]

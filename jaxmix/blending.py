@@ -169,6 +169,61 @@ def gmix(
     )
 
 
+def smoothmix(
+    batch: Batch,
+    labels: Labels,
+    rng: PRNGKeyArray,
+    *,
+    alpha: Scalar = 1.0,
+    pairing: PairingFn = pairings.permutation,
+    shared: bool = False,
+) -> tuple[Batch, Labels]:
+    r"""Gives a spot of every sample, whose border is smooth, to the partner.
+
+    .. math:: \tilde x = W \odot x + (1 - W) \odot x_\pi, \quad \tilde y = \bar W y + (1 - \bar W) y_\pi
+
+    with W the mask `masks.smooth_spot`, whose mean :math:`\bar W` is the ratio. The released code
+    draws the width of the spot in place of the ratio: on squares the sample then has shares
+    between .27 and .90, of mean .57 and deviation .13, as alpha = 7 has about one half.
+
+    Args:
+      batch: samples [n, *space, channels], floats or uint8 pixels, or a pytree of arrays aligned
+        in n and space. Of any number of spatial axes, channels last: gray images end in
+        [..., None], segmentation masks are one-hot.
+      labels: float targets [n, ...], a pytree of them, or None.
+      rng: a JAX key.
+      alpha: concentration of the ratio's Beta, > 0; not checked where it is traced.
+      pairing: who is mixed with whom.
+      shared: draw ratio and mask once for the whole batch rather than once per sample.
+
+    Returns:
+      The mixed batch and labels, shaped and typed like the inputs.
+
+    Raises:
+      ValueError: if alpha is not positive and finite, shapes do not match, or the batch has
+        no spatial axis longer than 1.
+      TypeError: if labels are not float, or the batch neither float nor uint8.
+
+    Example:
+      >>> images, labels = jnp.ones((4, 8, 8, 3)), jnp.eye(4)
+      >>> jaxmix.smoothmix(images, labels, jax.random.key(0))[1].shape
+      (4, 4)
+
+    References:
+      Lee et al., `SmoothMix: a Simple Yet Effective Data Augmentation to Train Robust Classifiers
+      <https://doi.org/10.1109/CVPRW50498.2020.00386>`_, 2020
+    """
+    return core.mix(
+        batch,
+        labels,
+        rng,
+        pairing=pairing,
+        ratio=functools.partial(ratios.beta, alpha=alpha),
+        mask=masks.smooth_spot,
+        shared=shared,
+    )
+
+
 def kmixup(
     batch: Batch,
     labels: Labels,

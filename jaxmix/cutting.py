@@ -4,8 +4,8 @@ import functools
 
 from jaxtyping import PRNGKeyArray
 
-from jaxmix import core, masks, pairings, ratios, saliency
-from jaxmix.types import Batch, FeatureFn, Labels, PairingFn, Scalar
+from jaxmix import core, masks, pairings, ratios
+from jaxmix.types import Batch, Labels, PairingFn, Scalar
 
 
 def cutmix(
@@ -62,53 +62,51 @@ def cutmix(
     )
 
 
-def saliencymix(
+def fmix(
     batch: Batch,
     labels: Labels,
     rng: PRNGKeyArray,
     *,
     alpha: Scalar = 1.0,
-    guide: FeatureFn = saliency.spectral_residual,
+    decay: Scalar = 3.0,
     pairing: PairingFn = pairings.permutation,
     shared: bool = False,
 ) -> tuple[Batch, Labels]:
-    r"""Replaces a box of every sample by the partner's box around its most salient place.
+    r"""Replaces what smooth noise cuts out of every sample by the partner's.
 
     .. math:: \tilde x = W \odot x + (1 - W) \odot x_\pi, \quad \tilde y = \bar W y + (1 - \bar W) y_\pi
 
-    with W zero in a box of area :math:`1 - \lambda` before clipping and rounding, one
-    elsewhere, and :math:`\bar W` its mean. The box' centre is where the guide of the partner is
-    highest. The released code looks at one sample of a batch, and cuts the same box from all.
+    with W one where the noise of `masks.fourier` is highest, in a share of :math:`\lambda` of the
+    places, zero elsewhere, and :math:`\bar W` its mean.
 
     Args:
       batch: samples [n, *space, channels], floats or uint8 pixels, or a pytree of arrays aligned
-        in n and space. Leaves of any other dtype, too, as the guide may look at: the ready-made
-        one looks at the leaf of highest rank, which has to be floats or pixels.
+        in n and space. Of any number of spatial axes, channels last: gray images end in
+        [..., None]. Any other dtype, too: class maps and padding masks are selected, not blended.
       labels: float targets [n, ...], a pytree of them, or None.
       rng: a JAX key.
       alpha: concentration of the ratio's Beta, > 0; not checked where it is traced.
-      guide: how salient each place is, batch -> [n, *space] or coarser. A network is one by
-        `guide=lambda batch: attention_of(params, batch)`; no gradient flows through it.
+      decay: the power of the frequency that the noise's amplitudes fall with, at least 0; the
+        larger, the smoother are the borders. Not checked where it is traced.
       pairing: who is mixed with whom.
-      shared: draw ratio and mask once for the whole batch rather than once per sample. Only the
-        ratio is the same then: each box is where its partner is salient.
+      shared: draw ratio and mask once for the whole batch rather than once per sample.
 
     Returns:
       The mixed batch and labels, shaped and typed like the inputs.
 
     Raises:
-      ValueError: if alpha is not positive and finite, shapes do not match, or the batch has
-        no spatial axis longer than 1.
-      TypeError: if labels are not float, or the guide does not take the batch.
+      ValueError: if alpha is not positive and finite, decay is negative or not finite,
+        shapes do not match, or the batch has no spatial axis longer than 1.
+      TypeError: if labels are not float.
 
     Example:
       >>> images, labels = jnp.ones((4, 8, 8, 3)), jnp.eye(4)
-      >>> jaxmix.saliencymix(images, labels, jax.random.key(0))[1].shape
+      >>> jaxmix.fmix(images, labels, jax.random.key(0))[1].shape
       (4, 4)
 
     References:
-      Uddin et al., `SaliencyMix: A Saliency Guided Data Augmentation Strategy for Better
-      Regularization <https://arxiv.org/abs/2006.01791>`_, 2021
+      Harris et al., `FMix: Enhancing Mixed Sample Data Augmentation
+      <https://arxiv.org/abs/2002.12047>`_, 2020
     """
     return core.mix(
         batch,
@@ -116,67 +114,63 @@ def saliencymix(
         rng,
         pairing=pairing,
         ratio=functools.partial(ratios.beta, alpha=alpha),
-        mask=masks.salient_box,
+        mask=functools.partial(masks.fourier, decay=decay),
         shared=shared,
-        guide=guide,
     )
 
 
-def attentivemix(
+def gridmix(
     batch: Batch,
     labels: Labels,
     rng: PRNGKeyArray,
     *,
-    ratio: Scalar = 43 / 49,
-    cells: int = 7,
-    guide: FeatureFn = saliency.spectral_residual,
+    alpha: Scalar = 1.0,
+    cells: int = 4,
     pairing: PairingFn = pairings.permutation,
+    shared: bool = False,
 ) -> tuple[Batch, Labels]:
-    r"""Replaces the cells of every sample in which the partner is most salient by the partner's.
+    r"""Replaces cells of a grid by the partner's.
 
     .. math:: \tilde x = W \odot x + (1 - W) \odot x_\pi, \quad \tilde y = \bar W y + (1 - \bar W) y_\pi
 
-    with W zero in those cells of a grid, one elsewhere, and :math:`\bar W` its mean. It is
-    Attentive CutMix, whose guide is the last map of a pretrained network. The share is the same
-    for all; for one that is drawn, put `ratios.beta` and `masks.salient_cells` together by `mix`.
+    with W one in each cell of a grid with probability :math:`\lambda`, else zero, and
+    :math:`\bar W` its mean. The paper also trains the network to tell each cell's label: what
+    `draw` returns with `masks.grid` says whose each is.
 
     Args:
       batch: samples [n, *space, channels], floats or uint8 pixels, or a pytree of arrays aligned
-        in n and space. Leaves of any other dtype, too, as the guide may look at: the ready-made
-        one looks at the leaf of highest rank, which has to be floats or pixels.
+        in n and space. Of any number of spatial axes, channels last: gray images end in
+        [..., None]. Any other dtype, too: class maps and padding masks are selected, not blended.
       labels: float targets [n, ...], a pytree of them, or None.
       rng: a JAX key.
-      ratio: the sample's own share before rounding to cells, in [0, 1]; 6 of 7 x 7 cells are the
-        partner's in the paper. Not checked where it is traced.
-      cells: number of cells along each axis; as many as the axis or the guide has places, where
-        these are fewer.
-      guide: how salient each place is, batch -> [n, *space] or coarser. A network is one by
-        `guide=lambda batch: attention_of(params, batch)`; no gradient flows through it.
+      alpha: concentration of the ratio's Beta, > 0; not checked where it is traced.
+      cells: how many there are along each axis; one for each place of a shorter one.
       pairing: who is mixed with whom.
+      shared: draw ratio and mask once for the whole batch rather than once per sample.
 
     Returns:
       The mixed batch and labels, shaped and typed like the inputs.
 
     Raises:
-      ValueError: if ratio lies outside [0, 1], cells is less than 1, shapes do not match, or the
-        batch has no spatial axis longer than 1.
-      TypeError: if labels are not float, or the guide does not take the batch.
+      ValueError: if alpha is not positive and finite, there is not one cell, shapes do
+        not match, or the batch has no spatial axis longer than 1.
+      TypeError: if labels are not float.
 
     Example:
-      >>> images, labels = jnp.ones((4, 14, 14, 3)), jnp.eye(4)
-      >>> jaxmix.attentivemix(images, labels, jax.random.key(0), ratio=0.5)[1].shape
+      >>> images, labels = jnp.ones((4, 8, 8, 3)), jnp.eye(4)
+      >>> jaxmix.gridmix(images, labels, jax.random.key(0), cells=2)[1].shape
       (4, 4)
 
     References:
-      Walawalkar et al., `Attentive CutMix: An Enhanced Data Augmentation Approach for Deep
-      Learning Based Image Classification <https://arxiv.org/abs/2003.13048>`_, 2020
+      Baek et al., `GridMix: Strong regularization through local context mapping
+      <https://doi.org/10.1016/j.patcog.2020.107594>`_, 2021
     """
     return core.mix(
         batch,
         labels,
         rng,
         pairing=pairing,
-        ratio=functools.partial(ratios.constant, ratio=ratio),
-        mask=functools.partial(masks.salient_cells, cells=cells),
-        guide=guide,
+        ratio=functools.partial(ratios.beta, alpha=alpha),
+        mask=functools.partial(masks.grid, cells=cells),
+        shared=shared,
     )

@@ -21,6 +21,7 @@ from jaxmix import (
     core,
     cutting,
     embedding,
+    guided,
     latent,
     masks,
     pairings,
@@ -36,6 +37,7 @@ NAMES: Mapping[str, Any] = {"mix": core.mix} | {
     for module in (
         blending,
         cutting,
+        guided,
         resizing,
         latent,
         embedding,

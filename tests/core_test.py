@@ -93,6 +93,9 @@ def test_methods_are_compositions_of_the_named_parts():
         "cutmix": (pairings.permutation, masks.box, {}),
         "hmix": (pairings.permutation, functools.partial(masks.framed_box, area_ratio=0.2), {"area_ratio": 0.2}),
         "gmix": (pairings.permutation, masks.gaussian, {}),
+        "fmix": (pairings.permutation, functools.partial(masks.fourier, decay=2.0), {"decay": 2.0}),
+        "gridmix": (pairings.permutation, functools.partial(masks.grid, cells=3), {"cells": 3}),
+        "smoothmix": (pairings.permutation, masks.smooth_spot, {}),
         "kmixup": (
             functools.partial(pairings.transport, k=4, solver="exact"),
             masks.uniform,

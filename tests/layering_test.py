@@ -22,16 +22,19 @@ LAYERS = {
     "masks.axes": {"types", "checks"},
     "masks.shapes": {"types", "checks", "masks.axes"},
     "masks.guided": {"types", "checks", "masks.axes"},
-    "masks": {"masks.shapes", "masks.guided"},
     "saliency": {"types", "checks", "masks.axes"},
     "pairings.plain": {"types", "checks"},
     "pairings.transporting": {"types", "checks", "layout", "assignment", "pairings.plain"},
     "pairings.labelled": {"types", "checks", "layout"},
     "pairings": {"pairings.plain", "pairings.transporting", "pairings.labelled"},
+    "masks.noise": {"types", "checks", "masks.axes"},
+    "masks.grids": {"types", "checks", "masks.axes"},
+    "masks": {"masks.shapes", "masks.guided", "masks.noise", "masks.grids"},
     "signatures": {"types"},
     "core": {"types", "checks", "dtypes", "layout", "signatures"},
     "blending": {"types", "core", "masks", "pairings", "ratios"},
-    "cutting": {"types", "core", "masks", "pairings", "ratios", "saliency"},
+    "cutting": {"types", "core", "masks", "pairings", "ratios"},
+    "guided": {"types", "core", "masks", "pairings", "ratios", "saliency"},
     "resizing": {"types", "checks", "layout", "core", "masks.axes", "pairings"},
     "regularization.contraction": {"types", "checks", "dtypes", "layout", "ratios", "masks", "pairings", "core"},
     "regularization.expansion": {"types", "checks", "regularization.contraction"},
@@ -48,6 +51,7 @@ LAYERS = {
         "core",
         "blending",
         "cutting",
+        "guided",
         "resizing",
         "latent",
         "embedding",
@@ -151,7 +155,7 @@ def test_the_library_calls_jit_around_its_while_loops_only_and_sets_no_configura
     """A loop over closures would be compiled anew at every call outside of jit; nothing else is worth one."""
     for name, tree in modules("jaxmix"):
         assert "update" not in names(tree), name
-        assert ("jit" in names(tree)) == (name in {"assignment", "ratios"}), name
+        assert ("jit" in names(tree)) == (name in {"assignment", "ratios", "masks.noise", "masks.shapes"}), name
 
 
 def floor_of(module):

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import optimize, stats
 
 from jaxmix import masks
 from tests.conftest import MASKS
@@ -173,3 +173,65 @@ def test_a_box_without_a_frame_makes_no_nan():
     with jax.debug_nans(True):
         weight = masks.framed_box((2, 2), jnp.zeros(50), jax.random.key(0), area_ratio=1.0)
     assert np.all(np.asarray(weight) == 0, axis=(1, 2)).any()
+
+
+@pytest.mark.parametrize(("space", "cells"), [((5, 8), 2), ((3,), 4), ((1, 7), 4), ((2, 1, 5), 2)])
+def test_cells_of_a_grid_are_kept_independently_at_the_ratio(space, cells):
+    """Every pattern of cells comes as often as independent draws make it, and is constant in cells of like lengths."""
+    n, ratio = 4000, 0.3
+    weight = np.asarray(masks.grid(space, jnp.full(n, ratio), jax.random.key(0), cells=cells))
+    assert weight.shape == (n, *space)
+    assert weight.dtype == np.bool_
+    counts = [min(cells, length) for length in space]
+    starts = []
+    for axis, (length, count) in enumerate(zip(space, counts, strict=True), 1):
+        changes = np.diff(weight, axis=axis).any(tuple(a for a in range(weight.ndim) if a != axis))
+        starts.append(np.r_[0, 1 + np.flatnonzero(changes)])
+        assert len(starts[-1]) == count
+        assert np.ptp(np.diff(np.r_[starts[-1], length])) <= 1
+    patterns = weight[np.ix_(range(n), *starts)].reshape(n, -1)
+    code = patterns @ 2 ** np.arange(patterns.shape[1])
+    own = np.array([value.bit_count() for value in range(2 ** patterns.shape[1])])
+    law = ratio**own * (1 - ratio) ** (patterns.shape[1] - own)
+    assert stats.chisquare(np.bincount(code, minlength=len(law)), n * law).pvalue > 1e-3
+
+
+def test_a_grid_of_no_or_all_of_the_sample_and_of_no_cells():
+    weight = masks.grid((9, 6), jnp.array([0.0, 1.0]), jax.random.key(0))
+    np.testing.assert_array_equal(weight.mean((1, 2)), [0, 1])
+    with pytest.raises(ValueError, match="cells must be at least 1, got 0"):
+        masks.grid((9, 6), jnp.ones(2), jax.random.key(0), cells=0)
+
+
+@pytest.mark.parametrize("ratio", [0.3, 0.8])
+@pytest.mark.parametrize("space", [(8,), (5, 9), (1, 6), (3, 1, 4, 2)])
+def test_a_smooth_spot_has_the_law_of_its_definition(space, ratio):
+    """Every mask is that of one of the centres, with the width that a solver finds in float64; centres are uniform."""
+    n, lengths = 1000, np.array(space)[:, None]
+    weight = np.asarray(masks.smooth_spot(space, jnp.full(n, ratio, jnp.float32), jax.random.key(4))).reshape(n, -1)
+    places = np.indices(space).reshape(len(space), -1)
+    expected = []
+    for centre in places.T:
+        squares = np.where(lengths > 1, ((places - centre[:, None] + 0.5) / lengths) ** 2, 0).sum(0)
+        width = optimize.brentq(lambda s, squares=squares: np.exp(-squares / 2 / s**2).mean() - 1 + ratio, 0.01, 100)
+        expected.append(1 - np.exp(-squares / 2 / width**2))
+    distance = np.abs(weight[:, None] - np.array(expected)[None]).max(2)
+    np.testing.assert_allclose(distance.min(1), 0, atol=1e-5)
+    counts = np.bincount(distance.argmin(1), minlength=places.shape[1])
+    assert stats.chisquare(counts).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("space", [(224, 200), (7,), (1, 9), (4, 3, 5)])
+def test_a_smooth_spot_leaves_the_ratio_asked_for_and_follows_it(space):
+    """The gradient of the mean by the ratio is one, but at the ends, where it is finite."""
+    ratio = jnp.concatenate([jnp.array([0.0, 1.0, 1e-30, 1e-6]), jax.random.uniform(jax.random.key(1), (60,))])
+
+    def means(ratio):
+        return jnp.mean(masks.smooth_spot(space, ratio, jax.random.key(2)), range(1, 1 + len(space)))
+
+    share, back = jax.vjp(means, ratio)
+    np.testing.assert_allclose(share, ratio, atol=2e-6)
+    np.testing.assert_array_equal(share[:2], [0, 1])
+    (gradient,) = back(jnp.ones_like(share))
+    assert np.all(np.isfinite(gradient))
+    np.testing.assert_allclose(gradient[4:], 1, atol=1e-2)

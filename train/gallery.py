@@ -26,6 +26,9 @@ METHODS: dict[str, jaxmix.MixFn] = {
     "resizemix": jaxmix.resizemix,
     "saliencymix": jaxmix.saliencymix,
     "attentivemix": jaxmix.attentivemix,
+    "fmix": jaxmix.fmix,
+    "gridmix": jaxmix.gridmix,
+    "smoothmix": jaxmix.smoothmix,
     "kmixup, k = 16": functools.partial(jaxmix.kmixup, k=16),
     "cutmix, transport\nk = 16": functools.partial(
         jaxmix.cutmix, pairing=functools.partial(jaxmix.pairings.transport, k=16)

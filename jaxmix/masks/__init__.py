@@ -7,7 +7,19 @@ A guided mask has an option `guide` besides: a map of every sample and of its pa
 `jaxmix.draw` makes by its own `guide`.
 """
 
+from jaxmix.masks.grids import grid
 from jaxmix.masks.guided import salient_box, salient_cells
-from jaxmix.masks.shapes import box, framed_box, gaussian, uniform
+from jaxmix.masks.noise import fourier
+from jaxmix.masks.shapes import box, framed_box, gaussian, smooth_spot, uniform
 
-__all__ = ["box", "framed_box", "gaussian", "salient_box", "salient_cells", "uniform"]
+__all__ = [
+    "box",
+    "fourier",
+    "framed_box",
+    "gaussian",
+    "grid",
+    "salient_box",
+    "salient_cells",
+    "smooth_spot",
+    "uniform",
+]

@@ -59,9 +59,8 @@ def inside(sides: list[Bool[Array, "n _"]]) -> Bool[Array, "n *space"]:
 
 def along(maps: Float[Array, "n *places"], matrices: Sequence[np.ndarray]) -> Float[Array, "n *others"]:
     """Maps times a matrix [others, places] along each of their axes."""
-    for axis, matrix in enumerate(matrices, start=1):
-        product = jnp.tensordot(maps, jnp.asarray(matrix, maps.dtype), ((axis,), (1,)), precision="highest")
-        maps = jnp.moveaxis(product, -1, axis)
+    for matrix in matrices:  # each takes the first axis, and its places become the last
+        maps = jnp.tensordot(maps, jnp.asarray(matrix, maps.dtype), ((1,), (1,)), precision="highest")
     return maps
 
 

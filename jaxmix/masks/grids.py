@@ -1,0 +1,49 @@
+"""Masks of cells."""
+
+import jax
+from jax import Array
+import jax.numpy as jnp
+from jaxtyping import Bool, Float, PRNGKeyArray
+
+from jaxmix import checks
+from jaxmix.masks import axes
+from jaxmix.types import Space
+
+
+def grid(space: Space, ratio: Float[Array, " n"], rng: PRNGKeyArray, *, cells: int = 4) -> Bool[Array, "n *space"]:
+    r"""Gives each cell of a grid to the sample or to the partner: GridMix' mask.
+
+    A cell is the sample's own with probability :math:`\lambda`, whatever the others are. So the
+    realised share, which is the mean of the weights, is the ratio asked for in the mean only.
+    Lengths of cells differ by at most one place.
+
+    Args:
+      space: the lengths of the sample's axes, such as (h, w); axes of length 1 are covered
+        whole.
+      ratio: shares of the sample itself, [n].
+      rng: a JAX key, for the cells.
+      cells: how many there are along each axis; one for each place of a shorter one.
+
+    Returns:
+      Booleans [n, *space], the same throughout a cell.
+
+    Raises:
+      ValueError: if there is not one cell, no axis of space is longer than 1, or one has no
+        length.
+
+    Example:
+      >>> masks.grid((6,), jnp.array([0.5]), jax.random.key(0), cells=3)
+      Array([[False, False, False, False,  True,  True]], dtype=bool)
+
+    References:
+      Baek et al., `GridMix: Strong regularization through local context mapping
+      <https://doi.org/10.1016/j.patcog.2020.107594>`_, 2021
+    """
+    checks.key(rng)
+    checks.at_least_one("cells", cells)
+    axes.rank(space)
+    counts = [min(cells, length) for length in space]
+    drawn = jax.random.uniform(rng, (*ratio.shape, *counts), jnp.float32)
+    own = (drawn < jnp.expand_dims(ratio, range(1, drawn.ndim))).astype(jnp.float32)
+    matrices = [axes.cells(length, count).T for length, count in zip(space, counts, strict=True)]
+    return axes.along(own, matrices) > 0.5

@@ -1,0 +1,120 @@
+"""Masks cut from noise of low frequencies."""
+
+import functools
+import math
+
+import jax
+from jax import Array
+import jax.numpy as jnp
+from jaxtyping import Bool, Float, PRNGKeyArray
+import numpy as np
+
+from jaxmix import checks
+from jaxmix.masks import axes
+from jaxmix.types import Scalar, Space
+
+LEFT_OUT = 1e-5  # of the variance
+FEW = 4096  # places that a threshold is searched at
+
+
+def fourier(
+    space: Space, ratio: Float[Array, " n"], rng: PRNGKeyArray, *, decay: Scalar = 3.0
+) -> Bool[Array, "n *space"]:
+    r"""Gives the sample the places where smooth noise is highest: FMix' mask.
+
+    .. math:: G = \mathrm{Re}\,\mathcal{F}^{-1}\big(Z / \max(f, 1 / \max_i N_i)^\delta\big)
+
+    with Z complex Gaussian white noise, and f the frequency in cycles per place of an axis of
+    length :math:`N_i`. The sample has the :math:`\lambda` highest places of G: of at most 4,096 as
+    many as the ratio says, rounded, but for equal values of the noise. Of more, the threshold is
+    that of a lattice of them: the realised share, which is the mean of the weights, is the ratio
+    within .005 for images, within .02 for videos.
+
+    G is Gaussian, and drawn as a random series of cosines and sines that has its covariance, up
+    to a factor. Where all frequencies beyond a bound hold less than a hundred thousandth of the
+    variance, they are left out: at 224 x 224 one place in 1,000 changes hands. None is under a
+    traced decay.
+
+    Args:
+      space: the lengths of the sample's axes, such as (h, w); axes of length 1 are covered
+        whole.
+      ratio: shares of the sample itself, [n].
+      rng: a JAX key, for the noise.
+      decay: :math:`\delta`, the power of the frequency that amplitudes fall with, at least 0; not
+        checked where it is traced. The larger, the smoother.
+
+    Returns:
+      Booleans [n, *space]: True where the noise is highest.
+
+    Raises:
+      ValueError: if decay is negative or not finite, no axis of space is longer than 1, or
+        one has no length.
+
+    Example:
+      >>> masks.fourier((6,), jnp.array([0.5]), jax.random.key(0))
+      Array([[ True,  True, False, False, False,  True]], dtype=bool)
+
+    References:
+      Harris et al., `FMix: Enhancing Mixed Sample Data Augmentation
+      <https://arxiv.org/abs/2002.12047>`_, 2020
+    """
+    checks.key(rng)
+    checks.non_negative("decay", decay)
+    rank = axes.rank(space)
+    every = [length // 2 for length in space]
+    kept = every if isinstance(decay, jax.core.Tracer) else _kept(space, float(decay))
+    frequency = _frequency(space, [np.r_[: k + 1, 1 : k + 1] for k in kept])
+    amplitude = jnp.asarray(frequency, jnp.float32)[None] ** -jnp.asarray(decay, jnp.float32)
+    coefficients = amplitude * jax.random.normal(rng, (*ratio.shape, *frequency.shape), jnp.float32)
+    waves = [_waves(length, k) for length, k in zip(space, kept, strict=True)]
+    step = math.ceil((math.prod(space) / FEW) ** (1 / rank))
+    few = axes.along(coefficients, [wave[min(step, len(wave)) // 2 :: step] for wave in waves])
+    threshold = _threshold(few, ratio)
+    return axes.along(coefficients, waves) > jnp.expand_dims(threshold, range(1, 1 + len(space)))
+
+
+def _frequency(space: Space, harmonics: list[np.ndarray]) -> np.ndarray:
+    """The frequency of every product of one harmonic of each axis, in multiples of its lower bound."""
+    along = [(k * max(space) / length) ** 2 for length, k in zip(space, harmonics, strict=True)]
+    return np.sqrt(np.maximum(functools.reduce(np.add, np.ix_(*along)), 1))
+
+
+def _kept(space: Space, decay: float) -> list[int]:
+    """How many harmonics of each axis stay: those up to a frequency beyond which hardly any variance is."""
+    harmonics = [np.arange(length // 2 + 1) for length in space]
+    waves = [np.where((k == 0) | (2 * k == length), 1, 2) for length, k in zip(space, harmonics, strict=True)]
+    variance = _frequency(space, harmonics) ** (-2 * decay) * functools.reduce(np.multiply, np.ix_(*waves))
+    variance.flat[0] = 0  # a constant moves no place
+    along = [k / length for length, k in zip(space, harmonics, strict=True)]
+    highest = functools.reduce(np.maximum, np.ix_(*along)).ravel()
+    order = np.argsort(highest)
+    beyond = 1 - np.cumsum(variance.ravel()[order]) / np.sum(variance)
+    bound = highest[order][np.argmax(beyond < LEFT_OUT)]
+    return [int(np.sum(frequencies <= bound)) - 1 for frequencies in along]
+
+
+def _waves(length: int, kept: int) -> Float[np.ndarray, "length waves"]:
+    """A constant, cosines and sines of one axis, weighted as a frequency and its negative, which may be the same."""
+    k = np.arange(1, kept + 1)
+    phase = 2 * np.pi / length * (np.outer(np.arange(length), k) % length)
+    weight = np.where(2 * k == length, 1, np.sqrt(2))
+    waves = [np.ones((length, 1)), weight * np.cos(phase), weight * np.sin(phase)]
+    return np.concatenate(waves, axis=1).astype(np.float32)
+
+
+@jax.jit  # outside of one, every call would compile the loop anew
+def _threshold(values: Float[Array, "n *places"], ratio: Float[Array, " n"]) -> Float[Array, " n"]:
+    """What the given share of each sample's values surpasses, by bisection: sorting takes 20 times as long."""
+    per_sample = tuple(range(1, values.ndim))
+    wanted = jnp.round(ratio * math.prod(values.shape[1:]))
+
+    def halve(_: Array, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
+        low, high = bounds
+        middle = (low + high) / 2
+        above = jnp.sum(values > jnp.expand_dims(middle, per_sample), per_sample, dtype=jnp.int32)
+        more = above.astype(jnp.float32) > wanted
+        return jnp.where(more, middle, low), jnp.where(more, high, middle)
+
+    bounds = jnp.min(values, per_sample) - 1, jnp.max(values, per_sample)
+    threshold = jax.lax.fori_loop(0, 28, halve, bounds)[1]
+    return jnp.where(ratio == 0, jnp.inf, jnp.where(ratio == 1, -jnp.inf, threshold))
