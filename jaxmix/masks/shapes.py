@@ -1,5 +1,6 @@
 """Masks of one shape at a random place."""
 
+import functools
 import math
 
 import jax
@@ -189,7 +190,7 @@ def smooth_spot(space: Space, ratio: Float[Array, " n"], rng: PRNGKeyArray) -> F
     for length, border in zip(space, axes.random_centres(space, len(ratio), rng), strict=True):
         distance = (jnp.arange(length, dtype=jnp.int32)[None] - border[:, None]).astype(jnp.float32) + 0.5
         squares.append((distance / length) ** 2 if length > 1 else jnp.zeros_like(distance))
-    return 1 - math.prod(axes.spread(_profiles(squares, _sharpness(squares, 1 - ratio))))
+    return 1 - functools.reduce(jnp.multiply, axes.spread(_profiles(squares, _sharpness(squares, 1 - ratio))))
 
 
 def _profiles(squares: list[Float[Array, "n _"]], sharpness: Float[Array, " n"]) -> list[Float[Array, "n _"]]:
@@ -202,7 +203,7 @@ def _sharpness(squares: list[Float[Array, "n _"]], area: Float[Array, " n"]) -> 
     """The inverse of the width at which the mean of a bell is an area, by bisection; a Newton step has gradients."""
 
     def mean(sharpness: Float[Array, " n"]) -> Float[Array, " n"]:
-        return math.prod(jnp.mean(profile, axis=1) for profile in _profiles(squares, sharpness))
+        return functools.reduce(jnp.multiply, [jnp.mean(profile, axis=1) for profile in _profiles(squares, sharpness)])
 
     def halve(_: Array, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
         low, high = bounds

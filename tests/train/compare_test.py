@@ -12,7 +12,7 @@ from scipy import stats
 from tests.train.conftest import ROOT
 from train import cli, compare, config
 from train.comparing import design as comparison
-from train.comparing import experiments
+from train.comparing import experiments, kept
 from train.comparing import report as comparison_report
 from train.comparing.design import Claim, Comparison
 from train.errors import UsageError
@@ -172,7 +172,7 @@ def test_alpha_is_chosen_by_validation_accuracy_then_nll(monkeypatch):
     monkeypatch.setattr(experiments, "trained", trained)
     design = tiny(alphas=(0.2, 1.0, 4.0), num_selection_seeds=2)
     done = []
-    nothing = experiments.Kept({}, {})
+    nothing = kept.Kept({}, {}, pathlib.Path("w"))
     tried = experiments.choose(design, "iris", "mixup", pathlib.Path("w"), done.append, nothing)
     assert [entry["alpha"] for entry in tried] == [4.0, 1.0, 0.2]
     assert len(done) == 6
@@ -217,37 +217,78 @@ def test_runs_that_have_ended_are_kept_and_a_further_method_costs_its_own(tmp_pa
     assert [run for run in again["runs"] if run["method"] != "kmixup"] == results["runs"]
     elsewhere = experiments.compare(more, tmp_path / "elsewhere", json.loads(json.dumps(again)))
     assert len(started) == 2
-    assert elsewhere == again
+    assert elsewhere == again | {"kept": []}
     assert {"key", "commit", "date"} <= {*again["runs"][0], *again["selection"][0]["candidates"][0]["runs"][0]}
 
 
-def test_a_run_that_a_record_has_is_made_again_where_anything_differs_but_the_place_of_its_data(tmp_path):
+def test_a_run_that_a_record_has_is_made_again_where_anything_differs_but_the_place_of_its_data(tmp_path, monkeypatch):
     design, made = tiny(), []
-    run = comparison.run(design, "iris", "mixup", 1.0, 0)
-    key = experiments.key_of(run, "limit=0 rescaling=")
-    kept = experiments.Kept({"runs": [{"key": key, "values": {"nll": 1.0}}]}, {})
+    run, how = comparison.run(design, "iris", "mixup", 1.0, 0), "limit=0 rescaling="
+
+    def has(run, how, *, digests=("", ""), **mix):
+        record = {"runs": [{"key": kept.key_of(run, how, digests), "values": {"nll": 1.0}}]}
+        return kept.Kept(record, {"iris": digests[0]} if digests[0] else {}, tmp_path)
 
     def make():
         made.append(None)
         return {"values": {"nll": 2.0}}
 
     placed = comparison.run(comparison.placed(design, data_dir=str(tmp_path)), "iris", "mixup", 1.0, 0)
-    assert kept.get(placed, "limit=0 rescaling=", ("nll",), make)["values"] == {"nll": 1.0}
+    assert has(run, how).get(placed, how, ("nll",), make)["values"] == {"nll": 1.0}
+    moved = dataclasses.replace(run, config=dataclasses.replace(run.config, data=config.Data(name="b/own.npz")))
+    own = dataclasses.replace(run, config=dataclasses.replace(run.config, data=config.Data(name="a/own.npz")))
+    assert has(own, how, digests=("d", "")).get(moved, how, ("nll",), make)["values"] == {"nll": 1.0}
     assert made == []
     others = [
-        (run, "limit=500 rescaling=", ("nll",), kept),
-        (run, "limit=0 rescaling=", ("nll", "accuracy"), kept),
-        (run, "limit=0 rescaling=", ("nll",), experiments.Kept({"runs": [{"key": key}]}, {"iris": "changed"})),
-        (comparison.run(design, "iris", "mixup", 0.2, 0), "limit=0 rescaling=", ("nll",), kept),
-        (comparison.run(design, "iris", "mixup", 1.0, 1), "limit=0 rescaling=", ("nll",), kept),
+        (run, "limit=500 rescaling=", ("nll",), has(run, how)),
+        (run, how, ("nll", "accuracy"), has(run, how)),
+        (run, how, ("nll",), has(run, how, digests=("other", ""))),
+        (comparison.run(design, "iris", "mixup", 0.2, 0), how, ("nll",), has(run, how)),
+        (comparison.run(design, "iris", "mixup", 1.0, 1), how, ("nll",), has(run, how)),
     ]
-    for count, (other, measured, keys, place) in enumerate(others, start=1):
+    for other, measured, keys, place in others:
+        place.digests = {}
         assert place.get(other, measured, keys, make)["values"] == {"nll": 2.0}
-        assert len(made) == count
+    before = has(run, how)
+    monkeypatch.setattr("jax.device_count", lambda: 99)
+    assert before.get(run, how, ("nll",), make)["values"] == {"nll": 2.0}
+    assert len(made) == 6
 
 
-def test_what_is_no_record_is_named(tmp_path):
-    (tmp_path / "results.json").write_text("{")
+def test_a_run_with_a_vae_is_made_again_where_the_vae_is_another(tmp_path):
+    vae = tmp_path / "vae" / "checkpoints" / "7"
+    vae.mkdir(parents=True)
+    (vae / "manifest.json").write_text("one")
+    run = comparison.run(
+        tiny(methods={"v": config.Mix("varmixup(alpha={alpha})", vae=str(tmp_path / "vae"))}), "iris", "v", 1.0, 0
+    )
+    first = kept.Kept({}, {}, tmp_path).get(run, "", ("nll",), dict)["key"]
+    assert kept.Kept({}, {}, tmp_path).get(run, "", ("nll",), dict)["key"] == first
+    (vae / "manifest.json").write_text("two")
+    assert kept.Kept({}, {}, tmp_path).get(run, "", ("nll",), dict)["key"] != first
+
+
+def test_what_is_made_says_where_and_when_and_what_is_not_asked_for_is_kept(tmp_path):
+    run = comparison.run(tiny(), "iris", "mixup", 1.0, 0)
+    run.folder(tmp_path).mkdir(parents=True)
+    (run.folder(tmp_path) / "environment.json").write_text(
+        json.dumps({"commit": "OLD", "jax": "0.1", "devices": "d", "host": "h"})
+    )
+    place = kept.Kept({"runs": [{"key": "k", "values": {}}]}, {}, tmp_path)
+    entry = place.get(run, "", ("nll",), dict)
+    assert (entry["commit"], entry["jax"], entry["devices"], entry["host"]) == ("OLD", "0.1", "d", "h")
+    assert place.others() == [{"key": "k", "values": {}}]
+    assert kept.kept_in({"kept": place.others()}) == {"k": {"key": "k", "values": {}}}
+    written = record({"erm": [0.5, 0.7], "mixup": [0.5, 0.7]})
+    for made in written["runs"][2:]:
+        made.update(entry, date="2026-01-02")
+    caption = next(line for line in comparison_report.tables(written) if line.startswith("Mean"))
+    assert caption.endswith("`c`, 1 x cpu on h, jax 0, 2026-01-01; d on h, jax 0.1, 2026-01-02, OLD.")
+
+
+@pytest.mark.parametrize("content", ["{", "[1]", '{"a": 1}'])
+def test_what_is_no_record_is_named_before_it_is_written_over(content, tmp_path):
+    (tmp_path / "results.json").write_text(content)
     with pytest.raises(UsageError, match=r"results\.json is no record of a comparison"):
         comparison_report.read(tmp_path / "results.json")
     assert comparison_report.read(tmp_path / "nothing.json") == {}

@@ -1,19 +1,17 @@
 """The runs of a comparison: what they are trained and measured by, and how alpha is chosen."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 import contextlib
-import hashlib
 import itertools
 import json
 import pathlib
 import statistics
 import sys
-import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from train.comparing import design as comparison_lib
 from train.comparing.design import Comparison, Results, Run
-from train.config import INCIDENTAL, leaves
+from train.comparing.kept import Kept
 from train.errors import ProgramError, UsageError
 
 if TYPE_CHECKING:
@@ -80,42 +78,6 @@ def evaluated(run: Run, workdir: pathlib.Path, comparison: Comparison, rescaling
     return found
 
 
-def kept_in(record: Results) -> dict[str, dict[str, Any]]:
-    """What a record has of runs, by their keys; older records have none."""
-    tried = (run for entry in record.get("selection", ()) for one in entry["candidates"] for run in one.get("runs", ()))
-    return {run["key"]: run for run in (*record.get("runs", ()), *tried) if "key" in run}
-
-
-def key_of(run: Run, measured: str, digest: str = "") -> str:
-    """What tells a run and how it is measured from all others, wherever its data lie.
-
-    Args:
-      run: of a comparison.
-      measured: how it is measured.
-      digest: of a user's own data.
-    """
-    fields = [(name, value) for name, value, _ in leaves(run.config) if name not in INCIDENTAL]
-    return hashlib.sha256(json.dumps([sorted(fields), measured, digest]).encode()).hexdigest()[:16]
-
-
-class Kept:
-    """Runs that a record has already, and how others come to it."""
-
-    def __init__(self, record: Results, digests: Mapping[str, str]) -> None:
-        """Takes a record, and the digests of data by their titles."""
-        self.runs, self.digests = kept_in(record), digests
-
-    def get(self, run: Run, measured: str, keys: tuple[str, ...], make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """What the record says of a run, where it has all that is asked for; else that is made, and signed."""
-        from train.running import run_folder
-
-        key = key_of(run, measured, self.digests.get(run.dataset, ""))
-        entry = self.runs.get(key, {})
-        if not {*keys} <= {*entry, *entry.get("values", ())}:
-            entry = {"key": key, **make(), "commit": run_folder.commit(), "date": time.strftime("%Y-%m-%d")}
-        return entry
-
-
 def choose(
     comparison: Comparison,
     dataset: str,
@@ -154,7 +116,7 @@ def compare(comparison: Comparison, workdir: pathlib.Path, record: Results | Non
       record: of before; runs that it has are not trained again.
 
     Returns:
-      The selection, the runs with their measures, and the cost of a step.
+      The selection, the runs with their measures, the cost of a step, and what else the record had.
     """
     import jax
     import tqdm
@@ -163,7 +125,7 @@ def compare(comparison: Comparison, workdir: pathlib.Path, record: Results | Non
     from train.learning import mixing
     from train.timing import cost
 
-    kept = Kept(record or {}, _digests(comparison, workdir))
+    kept = Kept(record or {}, _digests(comparison, workdir), workdir)
     pairs = [(dataset, method) for dataset in comparison.datasets for method in comparison.methods]
     bar = tqdm.tqdm(total=comparison_lib.num_runs(comparison), unit="run", disable=not sys.stderr.isatty())
 
@@ -205,7 +167,7 @@ def compare(comparison: Comparison, workdir: pathlib.Path, record: Results | Non
         first = next(iter(methods.values()))
         costs[dataset] = cost.step_ratios(methods, data.load(first.data, seed=first.seed))
     tried = [{"dataset": d, "method": m, "candidates": c} for (d, m), c in selection.items() if len(c) > 1]
-    return {"selection": tried, "runs": runs, "cost": costs}
+    return {"selection": tried, "runs": runs, "cost": costs, "kept": kept.others()}
 
 
 def _digests(comparison: Comparison, workdir: pathlib.Path) -> dict[str, str]:

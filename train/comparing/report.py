@@ -20,10 +20,16 @@ VERDICTS = {1: "holds", 0: "not seen", -1: "the contrary"}
 
 def read(path: pathlib.Path) -> Results:
     """The record of an earlier comparison; nothing where there is none."""
+    if not path.exists():
+        return {}
     try:
-        return json.loads(path.read_text()) if path.exists() else {}
-    except ValueError as error:
-        raise UsageError(f"{path} is no record of a comparison ({error}): name another file by --results") from None
+        record = json.loads(path.read_text())
+        known = isinstance(record, dict) and {"design", "selection", "runs"} <= record.keys()
+    except (OSError, ValueError):
+        known = False
+    if not known:
+        raise UsageError(f"{path} is no record of a comparison: name another file by --results")
+    return record
 
 
 def write(results: Results, comparison: Comparison, config: str, workdir: pathlib.Path, path: pathlib.Path) -> None:
@@ -45,7 +51,8 @@ def write(results: Results, comparison: Comparison, config: str, workdir: pathli
         **results,
     }
     text = "\n".join(tables(record))
-    path.parent.mkdir(parents=True, exist_ok=True)
+    for folder in (path.parent, workdir):
+        folder.mkdir(parents=True, exist_ok=True)
     run_folder.write_json(path, record)
     (workdir / "table.md").write_text(text + "\n")
     with (workdir / "runs.csv").open("w", newline="") as file:
@@ -162,7 +169,6 @@ def _plain(key: str, value: float, *, signed: bool = True) -> str:
 
 def _caption(record: Results) -> str:
     design = record["design"]
-    environment = record["environment"]
     limit = f" Corruptions, attacks and linearity: the first {design['limit']} test images." if design["limit"] else ""
     first = next(iter(design["methods"]))
     tried = ", ".join(f"{alpha:g}" for alpha in design["alphas"])
@@ -173,6 +179,18 @@ def _caption(record: Results) -> str:
     return (
         f"Mean ± standard error over {design['num_seeds']} seeds, accuracies in %; **bold** is better than {first} by "
         f"more than two standard errors of the difference, seed by seed, *italics* worse.{chosen if tried else ''}"
-        f"{limit} `{record['command']}`, {environment['devices']} on {environment['host']}, "
-        f"jax {environment['jax']}, {record['date']}."
+        f"{limit} `{record['command']}`, {_origin(record)}."
     )
+
+
+def _origin(record: Results) -> str:
+    """Where and when its runs were made: of each, or in older records of all together."""
+    of_all = record["environment"] | {"date": record["date"]}
+    origins = [run if "devices" in run else of_all for run in record["runs"]]
+    texts = (
+        ", ".join(
+            [f"{at['devices']} on {at['host']}, jax {at['jax']}", at["date"], *filter(None, [at.get("commit", "")])]
+        )
+        for at in origins
+    )
+    return "; ".join(dict.fromkeys(texts))
