@@ -4,6 +4,8 @@ Everything here runs on shapes, dtypes and Python numbers, at trace time; nothin
 reads the contents of a traced array.
 """
 
+import operator
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
@@ -122,7 +124,11 @@ def non_negative(name: str, value: Scalar) -> None:
 
 def at_least_one(name: str, value: int) -> None:
     """Checks a number of things of which there must be one."""
-    if value < 1:
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be a whole number known to Python, got {value!r}") from None
+    if number < 1:
         raise ValueError(f"{name} must be at least 1, got {value}")
 
 

@@ -72,9 +72,9 @@ def draw(
 
     Raises:
       ValueError: if the batch is empty or its leaves differ in n, if a part returns a shape
-        other than the above, or if a mask lacks its guide or a guide its mask.
-      TypeError: if a leaf is neither float nor uint8 and weights are not booleans, or partners
-        are not integers.
+        other than the above, or if a mask lacks its guide, has two, or a guide lacks its mask.
+      TypeError: if a leaf is neither float nor uint8 and weights are not booleans, partners are
+        not integers, or what the guide returns is no array of real numbers.
 
     Example:
       >>> images = jnp.ones((4, 8, 8, 3))
@@ -94,6 +94,8 @@ def draw(
             raise ValueError(
                 f"the mask {signatures.name_of(mask)} looks at no guide: leave guide=, or take a guided mask"
             )
+        if "guide" in getattr(mask, "keywords", {}):
+            raise ValueError(f"the mask {signatures.name_of(mask)} is bound to a guide already: leave one of the two")
         num_draws, shares = n, jnp.broadcast_to(shares, (n,))
         mask = _looking(mask, guide=_guide_of(batch, partner, guide, space))
     weight = _shaped("mask", mask(space, shares, mask_rng), (num_draws,), (num_draws, *space))
@@ -282,7 +284,12 @@ def _looking(part: Any, **seen: Any) -> Any:
 
 def _guide_of(batch: Batch, partner: Array, guide: FeatureFn, space: Space) -> Guide:
     """What a guide says of every sample and of its partner, as constants."""
-    maps = jax.lax.stop_gradient(jnp.asarray(guide(jax.lax.stop_gradient(batch))).astype(jnp.float32))
+    maps = guide(jax.lax.stop_gradient(batch))
+    dtype = getattr(maps, "dtype", None)
+    if dtype is None or not any(jnp.issubdtype(dtype, kind) for kind in (jnp.floating, jnp.integer, jnp.bool_)):
+        found = type(maps).__name__ if dtype is None else dtype
+        raise TypeError(f"the guide {signatures.name_of(guide)} returned {found}, where an array of reals was expected")
+    maps = jax.lax.stop_gradient(jnp.asarray(maps).astype(jnp.float32))
     if maps.ndim != 1 + len(space) or len(maps) != len(partner) or 0 in maps.shape:
         raise ValueError(
             f"the guide returned shape {maps.shape}, where [{len(partner)}, *places] was expected, "

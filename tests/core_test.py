@@ -232,6 +232,12 @@ def test_no_gradient_flows_through_a_guide():
     fixed = jax.grad(lambda x: jnp.sum(jaxmix.apply(mix, x)[0] ** 2))(images() / 255)
     np.testing.assert_allclose(through, fixed, rtol=1e-5)
 
+    def of_parameters(w):
+        guided = parts | {"guide": lambda batch: w * brightness(batch)}
+        return jnp.sum(jaxmix.mix(images() / 255, None, KEY, mask=soft, **guided)[0] ** 2)
+
+    assert jax.grad(of_parameters)(1.0) == 0
+
 
 @pytest.mark.parametrize(
     ("mask", "guide", "message"),
@@ -245,6 +251,25 @@ def test_no_gradient_flows_through_a_guide():
 def test_guides_that_do_not_fit_are_refused(mask, guide, message):
     with pytest.raises(ValueError, match=message):
         jaxmix.draw(images(), KEY, pairing=pairings.roll, ratio=ratios.beta, mask=mask, guide=guide)
+
+
+@pytest.mark.parametrize(
+    ("value", "found"), [(None, "NoneType"), (jnp.ones((8, 6, 5), jnp.complex64), "complex64")], ids=["none", "complex"]
+)
+def test_what_a_guide_returns_that_is_no_array_of_reals_is_refused(value, found):
+    def network(batch):
+        return value
+
+    with pytest.raises(TypeError, match=f"the guide network returned {found}, where an array of reals was expected"):
+        jaxmix.draw(images(), KEY, pairing=pairings.roll, ratio=ratios.beta, mask=brighter, guide=network)
+
+
+def test_a_second_guide_is_refused():
+    own = jaxmix.types.Guide(*[brightness(images())] * 2)
+    mask, parts = functools.partial(masks.salient_box, guide=own), {"pairing": pairings.roll, "ratio": ratios.beta}
+    jaxmix.draw(images(), KEY, mask=mask, **parts)
+    with pytest.raises(ValueError, match="the mask salient_box is bound to a guide already: leave one of the two"):
+        jaxmix.draw(images(), KEY, mask=mask, guide=brightness, **parts)
 
 
 def test_a_pairing_that_looks_at_labels_is_given_them_unless_it_has_its_own():

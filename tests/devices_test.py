@@ -46,7 +46,7 @@ def dense_loss(batch, labels, rng):
 
 
 # What the library does to arrays that a mesh may hold: gathers of each kind, both solvers, a branch, products.
-PAIRWISE = ("mixup", "kcutmix", "kmixup", "resizemix", "saliencymix", "perturbed_erm", "one_of")
+PAIRWISE = ("mixup", "kcutmix", "kmixup", "resizemix", "saliencymix", "attentivemix", "perturbed_erm", "one_of")
 FNS = {name: METHODS[name] for name in PAIRWISE} | {
     "slerp": functools.partial(METHODS["varmixup"], interpolation="slerp"),
     "multimix": lambda x, y, rng: jaxmix.multimix(flat(x), y, rng, num_mixed=5, alpha=0.3),

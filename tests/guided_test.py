@@ -7,6 +7,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 
@@ -73,6 +74,28 @@ def test_salient_cells_are_the_highest_of_the_partner_as_many_as_the_ratio_says(
         kept = [mean for cell, mean in means.items() if not found[cell]]
         given = [mean for cell, mean in means.items() if found[cell]]
         assert not kept or not given or min(given) >= max(kept) - 1e-5
+
+
+@pytest.mark.parametrize("worst", [-np.inf, np.nan])
+def test_what_is_not_finite_is_ranked_and_spoils_no_other_cell(worst):
+    values = np.full(14, -1, np.float32)
+    values[[0, 9]] = worst, 5
+    for highest in (5, np.inf):
+        values[9] = highest
+        guide = Guide(*[jnp.asarray(values)[None]] * 2)
+        for ratio, given in ((0.8, [8, 9]), (0.15, range(2, 14))):
+            cells = masks.salient_cells((14,), jnp.array([ratio]), KEY, guide=guide)
+            np.testing.assert_array_equal(np.flatnonzero(~np.asarray(cells)), given)
+        box = masks.salient_box((14,), jnp.array([0.8]), KEY, guide=guide)
+        np.testing.assert_array_equal(np.flatnonzero(~np.asarray(box)), [8, 9])
+
+
+@pytest.mark.parametrize("cells", [2.5, 2.0, "2", None])
+def test_numbers_of_cells_that_are_not_whole_are_refused(cells, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    guide = Guide(*[jnp.ones((2, 14))] * 2)
+    with pytest.raises(TypeError, match=f"cells must be a whole number known to Python, got {cells!r}"):
+        masks.salient_cells((14,), jnp.full(2, 0.5), KEY, guide=guide, cells=cells)
 
 
 def test_a_coarse_guide_of_a_network_is_taken_as_it_is():

@@ -114,7 +114,7 @@ def test_a_mix_has_a_gradient_of_its_own_shape(name):
     "name",
     quickly(
         *("mixup", "gmix", "kmixup", "perturbed_erm", "one_of"),
-        of=[*taking("shared"), "kcutmix", "perturbed_erm", "one_of"],
+        of=[*taking("shared"), "attentivemix", "kcutmix", "perturbed_erm", "one_of"],
     ),
 )
 def test_gradients_reach_every_sample_and_preserve_the_total(name):
@@ -180,6 +180,20 @@ def test_one_trace_for_all_traced_alphas_and_arrays_of_jax_are_no_less_checked(n
     jax.eval_shape(functools.partial(METHODS[name], alpha=jnp.float32(0.5)), images(), one_hot(), KEY)
     with pytest.raises(ValueError, match="alpha must be positive and finite, got -1"):
         jax.eval_shape(functools.partial(METHODS[name], alpha=jnp.float32(-1)), images(), one_hot(), KEY)
+
+
+@pytest.mark.parametrize("name", [*taking("ratio"), *taking("scale")])
+def test_one_trace_for_all_traced_ratios_and_scales(name):
+    traces = []
+
+    @jax.jit
+    def fn(value):
+        traces.append(None)
+        chosen = {"ratio": value} if name in taking("ratio") else {"scale": (0.0, value)}
+        return METHODS[name](images(), one_hot(), KEY, **chosen)
+
+    assert not np.array_equal(fn(0.2)[1], fn(0.9)[1])
+    assert len(traces) == 1
 
 
 @pytest.mark.parametrize("name", METHODS)

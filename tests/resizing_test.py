@@ -102,6 +102,13 @@ def test_a_sample_that_meets_itself_is_pasted_into_itself():
     np.testing.assert_array_equal(labels, [[1]])
 
 
+def test_partners_are_of_the_labels_that_a_pairing_looks_at():
+    labels = jnp.eye(2)[jnp.arange(8) % 2]
+    mixed, targets = jaxmix.resizemix(images(), labels, KEY, pairing=pairings.same_class)
+    assert np.any(np.asarray(mixed) != np.asarray(images()))
+    np.testing.assert_allclose(targets, labels, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("scale", "message"),
     [

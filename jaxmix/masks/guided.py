@@ -10,6 +10,8 @@ from jaxmix import checks
 from jaxmix.masks import axes
 from jaxmix.types import Guide, Space
 
+BEYOND = 2.0**120  # in place of what is infinite: beyond any guide, and its means are finite
+
 
 def salient_box(
     space: Space, ratio: Float[Array, " n"], rng: PRNGKeyArray, *, guide: Guide | None = None
@@ -18,7 +20,7 @@ def salient_box(
 
     The box is that of `box`, of side ratio :math:`(1 - \lambda)^{1/r}` along each of the r axes
     longer than 1, but its centre is where the partner's guide is highest, the first of such
-    places. What lies outside the sample is clipped.
+    places; where it is NaN, it counts as -inf. What lies outside the sample is clipped.
 
     Args:
       space: the lengths of the sample's axes, such as (h, w); axes of length 1 are covered
@@ -61,7 +63,8 @@ def salient_cells(
     r"""Gives the most salient cells of the partner to the partner: Attentive CutMix' mask.
 
     Cells are those of a regular grid, and the partner's are the :math:`(1 - \lambda) m` of all
-    m, rounded, where the mean of its guide is highest; of equal ones, the first.
+    m, rounded, where the mean of its guide is highest; of equal ones, the first. A cell with an
+    infinite place comes first or last, by its sign, and NaN counts as -inf.
 
     Args:
       space: the lengths of the sample's axes, such as (h, w).
@@ -102,7 +105,7 @@ def salient_cells(
 
 
 def _partner(guide: Guide | None, space: Space) -> Float[Array, "n *places"]:
-    """The partner's guide, which has as many axes as space."""
+    """The partner's guide, which has as many axes as space; finite, so that no place reaches another's mean."""
     if guide is None:
         raise ValueError(
             "this mask looks at a guide: give the draw one, such as guide=saliency.spectral_residual, "
@@ -112,4 +115,4 @@ def _partner(guide: Guide | None, space: Space) -> Float[Array, "n *places"]:
         raise ValueError(
             f"the guide has shape {guide.partner.shape}, where [n, *places] was expected for space {space}"
         )
-    return guide.partner
+    return jnp.nan_to_num(guide.partner.astype(jnp.float32), nan=-BEYOND, posinf=BEYOND, neginf=-BEYOND)

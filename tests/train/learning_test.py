@@ -42,7 +42,7 @@ def test_an_average_that_still_weighs_the_start_is_said_with_its_share_and_a_rem
 
 
 def test_an_average_that_leaves_the_start_behind_or_is_none_is_not_spoken_of():
-    for decay, total in ((0.999, 1001), (0.9, 440), (0.0, 440)):
+    for decay, total in ((0.999, 1001), (0.9, 440), (0.0, 440), (0.5, 1), (0.999, 1)):
         assert not averages.warning(decay, steps=total)
 
 

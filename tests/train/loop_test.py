@@ -431,7 +431,8 @@ def test_transmix_labels_cutmix_by_the_attention_to_patches(attended, digits):
     images, labels = take(samples, np.arange(8))
     labels, rng = jax.nn.one_hot(labels, 10), jax.random.key(3)
     parts = {"ratio": functools.partial(jaxmix.ratios.beta, alpha=0.7), "mask": jaxmix.masks.box}
-    mix = jaxmix.draw(images, rng, pairing=jaxmix.pairings.permutation, **parts)
+    shown_rng = jax.random.split(rng, 3)[0]  # as first_inputs shows them
+    mix = jaxmix.draw(images, shown_rng, pairing=jaxmix.pairings.permutation, **parts)
     mixed = jaxmix.apply(mix, images)[0]
 
     def cut(params):
@@ -454,8 +455,30 @@ def test_transmix_labels_cutmix_by_the_attention_to_patches(attended, digits):
     wanted = jax.jit(jax.value_and_grad(lambda p: optax.softmax_cross_entropy(cut(p)[0], targets).mean()))(params)
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-5), (loss, gradient), wanted)
     assert metrics == {"loss": loss}
-    shown = mixing.of_inputs(config.Mix("transmix(alpha=0.7)"))(images, labels, rng)
-    np.testing.assert_array_equal(shown[0], mixed)
+
+
+def test_transmix_is_shown_the_samples_that_it_trains_on(digits):
+    seen = []
+
+    class Seen(nn.Module):
+        def features(self, batch, *, train):
+            seen.append(batch)
+            raise InterruptedError
+
+    _, _, samples, step = setup(digits, None, name="mlp")
+    indices, rng, augment = splits.Batch(np.arange(8)), jax.random.key(3), step.keywords["augment"]
+    shown = mixing.of_inputs(config.Mix("transmix(alpha=0.7)"))
+    images, _ = steps.first_inputs(samples, indices, rng, augment=augment, mix=shown, num_classes=10)
+    mix_rng, augment_rng = steps.step_keys(rng, 0, 0)
+    inputs, labels = steps.inputs_of(samples, indices, augment_rng, augment=augment, num_classes=10)
+    with pytest.raises(InterruptedError):
+        objectives.transmix(Seen(), inputs, labels, mix_rng, alpha=jnp.float32(0.7))
+    np.testing.assert_allclose(seen[0] * samples.std + samples.mean, images, atol=1e-6)
+
+
+def test_transmix_of_sequences_is_refused():
+    with pytest.raises(ValueError, match=r"patches of images \[n, h, w, channels\], and samples have space \(16,\)"):
+        objectives._means_of_patches(jnp.ones((2, 16)), 4)
 
 
 def test_slots_draw_from_different_keys():

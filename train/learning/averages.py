@@ -45,7 +45,7 @@ def update(average: Average, params: Any, batch_stats: Any, *, decay: float) -> 
 
 def warning(decay: float, *, steps: int) -> str:
     """A line where a run is too short for its average to leave the first steps behind; empty elsewhere."""
-    if not 0 < steps * (1 - decay) < 1:
+    if steps < 2 or not 0 < steps * (1 - decay) < 1:
         return ""
     half = decay ** (steps / 2)
     lower = 1 - float(f"{min(0.5, 10 / steps):.0e}")

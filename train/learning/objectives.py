@@ -181,7 +181,8 @@ def transmix(
     """
     checks.probability("attended", attended)
     ratio = functools.partial(ratios.beta, alpha=alpha)
-    mix = jaxmix.draw(batch, rng, pairing=pairing, ratio=ratio, mask=masks.box, labels=labels)
+    mix_rng = jax.random.split(rng, 3)[0]  # as cross_entropy would draw it
+    mix = jaxmix.draw(batch, mix_rng, pairing=pairing, ratio=ratio, mask=masks.box, labels=labels)
     maps = model.features(jaxmix.apply(mix, batch)[0], train=True)
     weights = jax.lax.stop_gradient(attention(model, maps))[:, 1:].astype(jnp.float32)
     own = _means_of_patches(mix.weight, weights.shape[1])
@@ -195,7 +196,10 @@ def transmix(
 
 def _means_of_patches(weight: Array, count: int) -> Array:
     """Means of masks [n, h, w] over so many square patches, by rows: [n, count]."""
-    n, height, width = weight.shape
+    n, *space = weight.shape
+    if len(space) != 2:
+        raise ValueError(f"transmix weighs patches of images [n, h, w, channels], and samples have space {(*space,)}")
+    height, width = space
     side = math.isqrt(height * width // max(count, 1))
     if not side or height % side or width % side or height * width != count * side**2:
         raise ValueError(
