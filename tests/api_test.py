@@ -22,6 +22,11 @@ from tests.conftest import function
 from tests.fuzz_test import FUZZED
 
 ROOT = pathlib.Path(__file__).parents[1]
+PAGES = sorted(
+    page
+    for page in ROOT.rglob("*.md")
+    if not {part[:1] for part in page.relative_to(ROOT).parts} & {".", "_"} and "egg-info" not in str(page)
+)
 MODULES = [importlib.import_module(name) for _, name, _ in pkgutil.walk_packages(jaxmix.__path__, "jaxmix.")]
 INTERNAL = {
     "jaxmix.checks",
@@ -177,14 +182,39 @@ def test_examples_run(name):
 
 
 @pytest.mark.slow
-def test_the_readme_s_examples_run():
-    results = doctest.testfile(str(ROOT / "README.md"), module_relative=False, optionflags=doctest.NORMALIZE_WHITESPACE)
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if ">>>" in page.read_text()], ids=lambda page: str(page.relative_to(ROOT))
+)
+def test_the_pages_examples_run(page):
+    results = doctest.testfile(str(page), module_relative=False, optionflags=doctest.NORMALIZE_WHITESPACE)
     assert results.attempted > 3
     assert results.failed == 0
 
 
-def test_the_readme_names_everything_public_and_nothing_that_is_not_there():
-    readme = (ROOT / "README.md").read_text()
+def anchors(page):
+    """What headings are called in links, as GitHub does."""
+    headings = re.findall(r"^#+ (.*)", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_between_pages_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if target.startswith("http"):
+            continue
+        path, _, anchor = target.partition("#")
+        found = (page.parent / path).resolve() if path else page
+        assert found.exists(), target
+        if anchor:
+            assert anchor in anchors(found), target
+
+
+def test_the_front_page_is_short():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 160
+
+
+def test_the_library_s_page_names_everything_public_and_nothing_that_is_not_there():
+    readme = (ROOT / "jaxmix" / "README.md").read_text()
     for name in jaxmix.__all__:
         assert getattr(jaxmix, name) is not None
         assert f"`{name}" in readme or f".{name}" in readme, name
@@ -194,8 +224,8 @@ def test_the_readme_names_everything_public_and_nothing_that_is_not_there():
         assert functools.reduce(getattr, parts, jaxmix) is not None, dotted
 
 
-def test_every_test_that_the_readme_names_exists():
-    readme = (ROOT / "README.md").read_text()
+def test_every_test_that_a_page_names_exists():
+    readme = "\n".join(page.read_text() for page in PAGES)
     tests = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("*.py"))
     named = set(re.findall(r"`(test_\w+)`", readme))
     assert len(named) > 10

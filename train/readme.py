@@ -1,4 +1,4 @@
-"""Makes the README's tables of results anew.
+"""Makes the tables of results in the pages anew.
 
 Usage: python -m train.readme
 
@@ -18,6 +18,7 @@ from train.program import program
 
 ROOT = pathlib.Path(__file__).parents[1]
 RESULTS = ROOT / "train" / "results"
+PAGES = (RESULTS / "README.md", ROOT / "train" / "timing" / "README.md")
 
 
 def updated(text: str, results: pathlib.Path = RESULTS) -> str:
@@ -28,7 +29,7 @@ def updated(text: str, results: pathlib.Path = RESULTS) -> str:
     def table(match: re.Match) -> str:
         path = results / f"{match[1]}.json"
         if not path.is_file():
-            raise UsageError(f"the README asks for {path}, which is missing")
+            raise UsageError(f"a page asks for {path}, which is missing")
         record = json.loads(path.read_text())
         try:
             lines = benchmark_report.lines(record, match[2]) if match[2] else comparison_report.tables(record)
@@ -45,8 +46,8 @@ def main(argv: Sequence[str]) -> None:
     from train import cli
 
     cli.Parser(__doc__ or "").parse_args(argv)
-    readme = ROOT / "README.md"
-    readme.write_text(updated(readme.read_text()))
+    for page in PAGES:
+        page.write_text(updated(page.read_text()))
 
 
 if __name__ == "__main__":

@@ -2,9 +2,10 @@
 
 from train import runs
 model = runs.load("runs/x")
-model.logits(images)
+model.logits(model.read(["photo.jpg"]))
 """
 
+from collections.abc import Sequence
 import pathlib
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 from train import config as config_lib
 from train import data
 from train.config import Config
+from train.data import folders, sources, streams
 from train.errors import UsageError
 from train.measuring import predictor
 from train.measuring.sections import outputs
@@ -33,6 +35,30 @@ class Run:
         self.classes = dataset.class_names or tuple(map(str, range(dataset.num_classes)))
         self.input_shape = dataset.splits["train"].shape
         self._predictor = asked
+
+    def read(self, paths: Sequence[str | pathlib.Path]) -> np.ndarray:
+        """Image files as those of the run were read: upright, gray or RGB, the square in their middle resized.
+
+        Args:
+          paths: of files that Pillow reads. Where the run's images are no squares, they must have its size.
+
+        Returns:
+          Images, uint8 [n, h, w, c].
+
+        Raises:
+          UsageError: if the run is not of images, or a file is none.
+        """
+        if isinstance(paths, str | pathlib.Path):
+            raise UsageError(f"read takes a list of files: write read([{str(paths)!r}])")
+        if len(self.input_shape) != 3:
+            raise UsageError(f"this run is of rows of {self.input_shape[0]} numbers, not of images")
+        height, width, channels = self.input_shape
+        files = folders.Files(tuple(map(pathlib.Path, paths)), (0,) * len(paths))
+        size = height if height == width else (height, width)
+        central = 7 / 8 if self.config.data.name in sources.STREAMED else 1
+        images = streams.Images(files, 1, size, random_crop=False, seed=0, channels=channels, central=central)
+        read = [images.read(i, epoch=0)[0] for i in range(len(files))]
+        return np.stack(read) if read else np.zeros((0, *self.input_shape), np.uint8)
 
     def logits(self, inputs: Any) -> np.ndarray:
         """Of uint8 images [n, h, w, c], gray ones [n, h, w], too, or rows of numbers [n, d]: float32 [n, classes].

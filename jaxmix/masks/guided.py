@@ -1,6 +1,7 @@
 """Masks that look at a guide: the partner gives what counts most in it."""
 
 import math
+import operator
 
 from jax import Array
 import jax.numpy as jnp
@@ -94,7 +95,7 @@ def salient_cells(
     axes.rank(space)
     checks.at_least_one("cells", cells)
     maps = _partner(guide, space)
-    grid = [min(cells, length, places) for length, places in zip(space, maps.shape[1:], strict=True)]
+    grid = [min(operator.index(cells), length, places) for length, places in zip(space, maps.shape[1:], strict=True)]
     means = axes.averaged(maps, grid)
     order = jnp.argsort(-means.reshape(len(means), -1), axis=1)
     place_in_order = jnp.argsort(order, axis=1).reshape(means.shape).astype(jnp.float32)

@@ -1,4 +1,4 @@
-"""The benchmark's tables, small and few; what it measures against; and the README's tables."""
+"""The benchmark's tables, small and few; what it measures against; and the pages' tables."""
 
 import json
 import os
@@ -215,8 +215,8 @@ def test_without_a_way_to_keep_to_one_core_nothing_is_timed(peers_alone, monkeyp
     assert "on Linux" in line
 
 
-def test_the_readme_s_tables_are_those_of_the_results():
-    text = (ROOT / "README.md").read_text()
+def test_the_pages_tables_are_those_of_the_results():
+    text = "".join(page.read_text() for page in readme.PAGES)
     assert readme.updated(text) == text
     named = set(re.findall(r"<!-- results: (\w+)(?: (\w+))? -->", text))
     records = {path.stem: json.loads(path.read_text()) for path in readme.RESULTS.glob("*.json")}

@@ -255,4 +255,4 @@ def test_every_config_says_how_it_is_run_and_what_came_out():
         text = path.read_text()
         assert re.search(r"Command: python -m train\.(main|compare|vae)", text), path
         assert re.search(r"Hardware: \S", text), path
-        assert re.search(r"Result: (not yet run|.*\d|in the README)", text), path
+        assert re.search(r"Result: (not yet run|.*\d|in the results)", text), path

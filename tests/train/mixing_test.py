@@ -208,8 +208,8 @@ def test_the_default_is_that_of_before():
 
 @pytest.mark.slow
 def test_the_policies_of_the_page_train(tmp_path, capsys):
-    readme = (ROOT / "README.md").read_text()
-    (block,) = [block for block in re.findall(r"```sh\n(.*?)```", readme, re.DOTALL) if "policy='cutmix" in block]
+    page = (ROOT / "train" / "README.md").read_text()
+    (block,) = [block for block in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) if "policy='cutmix" in block]
     commands = [shlex.split(line, comments=True) for line in block.splitlines()]
     assert len(commands) > 3
     for i, command in enumerate(commands):

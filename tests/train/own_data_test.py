@@ -4,6 +4,7 @@ import dataclasses
 import io
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from PIL import Image
 import pytest
 
 from tests.train.conftest import ROOT, final_state
-from train import config, data, main
+from train import config, data, main, runs
 from train.comparing import design as comparison
 from train.comparing import experiments
 from train.data import sources, splits, streams
@@ -86,13 +87,13 @@ def same_twice(root):
 
 
 @pytest.mark.slow
-def test_the_readme_s_examples_of_own_data_run(tmp_path, monkeypatch, capsys):
+def test_the_page_s_examples_of_own_data_run(tmp_path, monkeypatch, capsys):
     """As they stand there, but for one epoch of small networks.
 
     A folder and an .npz of the same images give the same parameters, and go on with these images only.
     """
-    readme = (ROOT / "README.md").read_text()
-    section = readme[readme.index("**Your own data.**") : readme.index("**What is mixed.**")]
+    page = (ROOT / "train" / "README.md").read_text()
+    section = page[page.index("\n## Your own data") : page.index("\n## What is mixed")]
     monkeypatch.chdir(tmp_path)
     monkeypatch.delitem(sys.modules, "mine", raising=False)
     small = [f"--config.{field}" for field in ("model.name=mlp", "model.width=4", "mix.policy=mixup", "num_epochs=1")]
@@ -176,6 +177,37 @@ def test_images_are_cut_to_the_square_in_their_middle(tmp_path):
     square = load(tmp_path, image_size=10).splits["train"].inputs[0]
     assert square.shape == (10, 10, 3)
     np.testing.assert_allclose(square[5, 1:-1, 0], 5 * (10 + 2 * np.arange(10) + 0.5)[1:-1], atol=1)
+
+
+def test_a_run_reads_pictures_as_it_read_its_folder(tmp_path):
+    """Of another size and mode than the run's; the square in the middle."""
+    ramp = np.broadcast_to(5 * np.arange(40, dtype=np.uint8)[None, :, None], (20, 40, 3))
+    save(folder(tmp_path) / "train" / "a" / "0.png", ramp)
+    Image.fromarray(ramp[..., 0]).save(tmp_path / "train" / "a" / "0.bmp")
+    dataset = load(tmp_path, image_size=10)
+    run = runs.Run(config.Config(data=config.Data(name=str(tmp_path))), dataset, None)
+    read = run.read([tmp_path / "train" / "a" / "0.png", str(tmp_path / "train" / "a" / "0.bmp")])
+    np.testing.assert_array_equal(read, dataset.splits["train"].inputs[[1, 0]])
+    assert run.read([]).shape == (0, 10, 10, 3)
+    with pytest.raises(UsageError, match=r"cannot read .*nothing\.png"):
+        run.read([tmp_path / "nothing.png"])
+    with pytest.raises(UsageError, match="read takes a list of files"):
+        run.read("photo.jpg")
+    table = runs.Run(config.Config(data=config.Data(name="iris")), data.load(config.Data(name="iris")), None)
+    with pytest.raises(UsageError, match="this run is of rows of 4 numbers, not of images"):
+        table.read([])
+
+
+def test_the_page_s_command_for_photographs_fits(tmp_path, monkeypatch, capsys):
+    """As it stands there, but for the size of a batch, and without training."""
+    page = (ROOT / "train" / "README.md").read_text()
+    section = page[page.index("\n## Your own data") : page.index("\n## What is mixed")]
+    [command] = re.findall(r"^    python -m train\.main ((?:.*\\\n)*.*)", section, re.MULTILINE)
+    folder(tmp_path / "photos")
+    monkeypatch.chdir(tmp_path)
+    flags = shlex.split(command.replace("\\\n", " "))
+    assert main.main([*flags, "--config.data.batch_size=4", "--dry_run"]) == 0
+    assert "one_of(mixup(alpha=0.8), cutmix)" in capsys.readouterr().out
 
 
 def test_images_of_several_sizes_need_one_to_be_cut_to(tmp_path):

@@ -388,7 +388,7 @@ def test_a_model_of_one_s_own_with_stages_is_mixed_everywhere(digits, tmp_path, 
 
 def examples(kind):
     """The page's blocks of a language, by their first lines."""
-    blocks = re.findall(rf"^```{kind}\n(.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+    blocks = re.findall(rf"^```{kind}\n(.*?)^```", (ROOT / "train" / "README.md").read_text(), re.DOTALL | re.MULTILINE)
     return {block.partition("\n")[0]: block for block in blocks}
 
 

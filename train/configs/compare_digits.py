@@ -2,7 +2,7 @@
 
 Command: python -m train.compare
 Hardware: 2 CPU cores.
-Result: in the README; a few minutes on one core (jax 0.10.2, 2026-11-23).
+Result: in the results; a few minutes on one core (jax 0.10.2, 2026-11-23).
 """
 
 from train.comparing.design import ALPHA, Claim, Comparison

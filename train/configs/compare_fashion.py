@@ -5,7 +5,7 @@ Command: python -m train.compare --config=train/configs/compare_fashion.py
     Train the VAE before: python -m train.vae --config=train/configs/vae_fashion_5000.py --workdir=runs/vae_fashion_5000
 Hardware: 2 CPU cores.
 Result: with alpha .2 mixup reaches 85.89 %, k-mixup (k = 16) 85.91 %, k-HMix 86.13 %, ERM 85.73 %; under corruptions
-    75.51, 72.84, 72.81 and 66.36 %; VarMixup 74.21 and 62.83 %; all of it in the README. About 80 s a run and 60 s
+    75.51, 72.84, 72.81 and 66.36 %; VarMixup 74.21 and 62.83 %; all of it in the results. About 80 s a run and 60 s
     its evaluation on one core (jax 0.10.2, 2026-11-23).
 """
 

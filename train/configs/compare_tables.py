@@ -2,7 +2,7 @@
 
 Command: python -m train.compare --config=train/configs/compare_tables.py
 Hardware: 2 CPU cores.
-Result: in the README. Twelve minutes on two busy cores (jax 0.10.2, 2026-11-23).
+Result: in the results. Twelve minutes on two busy cores (jax 0.10.2, 2026-11-23).
 """
 
 from train.comparing.design import ALPHA, Claim, Comparison
