@@ -69,7 +69,7 @@ def fourier(
     waves = [_waves(length, k) for length, k in zip(space, kept, strict=True)]
     step = math.ceil((math.prod(space) / FEW) ** (1 / rank))
     few = axes.along(coefficients, [wave[min(step, len(wave)) // 2 :: step] for wave in waves])
-    threshold = _threshold(few, ratio)
+    threshold = _threshold(few, ratio, num_halvings=28 if step == 1 else 16)
     return axes.along(coefficients, waves) > jnp.expand_dims(threshold, range(1, 1 + len(space)))
 
 
@@ -102,8 +102,10 @@ def _waves(length: int, kept: int) -> Float[np.ndarray, "length waves"]:
     return np.concatenate(waves, axis=1).astype(np.float32)
 
 
-@jax.jit  # outside of one, every call would compile the loop anew
-def _threshold(values: Float[Array, "n *places"], ratio: Float[Array, " n"]) -> Float[Array, " n"]:
+@functools.partial(jax.jit, static_argnames="num_halvings")  # outside of one, every call would compile the loop anew
+def _threshold(
+    values: Float[Array, "n *places"], ratio: Float[Array, " n"], *, num_halvings: int
+) -> Float[Array, " n"]:
     """What the given share of each sample's values surpasses, by bisection: sorting takes 20 times as long."""
     per_sample = tuple(range(1, values.ndim))
     wanted = jnp.round(ratio * math.prod(values.shape[1:]))
@@ -116,5 +118,5 @@ def _threshold(values: Float[Array, "n *places"], ratio: Float[Array, " n"]) -> 
         return jnp.where(more, middle, low), jnp.where(more, high, middle)
 
     bounds = jnp.min(values, per_sample) - 1, jnp.max(values, per_sample)
-    threshold = jax.lax.fori_loop(0, 28, halve, bounds)[1]
+    threshold = jax.lax.fori_loop(0, num_halvings, halve, bounds)[1]
     return jnp.where(ratio == 0, jnp.inf, jnp.where(ratio == 1, -jnp.inf, threshold))
