@@ -14,7 +14,8 @@ def grid(space: Space, ratio: Float[Array, " n"], rng: PRNGKeyArray, *, cells: i
     r"""Gives each cell of a grid to the sample or to the partner: GridMix' mask.
 
     A cell is the sample's own with probability :math:`\lambda`, whatever the others are. So the
-    realised share, which is the mean of the weights, is the ratio asked for in the mean only.
+    realised share, which is the mean of the weights, is the ratio asked for in the mean only. That
+    cells are drawn apart is one reading of the paper, whose code was not at hand.
     Lengths of cells differ by at most one place.
 
     Args:
