@@ -264,6 +264,9 @@ def test_a_run_with_a_vae_is_made_again_where_the_vae_is_another(tmp_path):
     )
     first = kept.Kept({}, {}, tmp_path).get(run, "", ("nll",), dict)["key"]
     assert kept.Kept({}, {}, tmp_path).get(run, "", ("nll",), dict)["key"] == first
+    other = dataclasses.replace(run.config.data, name="wine")
+    elsewhere = dataclasses.replace(run, config=dataclasses.replace(run.config, data=other))
+    assert kept.Kept({}, {}, tmp_path).get(elsewhere, "", ("nll",), dict)["key"] != first
     (vae / "manifest.json").write_text("two")
     assert kept.Kept({}, {}, tmp_path).get(run, "", ("nll",), dict)["key"] != first
 

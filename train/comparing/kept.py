@@ -23,11 +23,12 @@ def key_of(run: Run, measured: str, digests: Sequence[str] = ()) -> str:
     Args:
       run: of a comparison.
       measured: how it is measured.
-      digests: of a user's own data, whose name then does not count, and of a VAE.
+      digests: of a user's own data and of a VAE; where they lie does not count then.
     """
     import jax
 
-    where = {*INCIDENTAL} | ({"data.name", "mix.vae"} if any(digests) else set())
+    places = dict(zip(("data.name", "mix.vae"), digests, strict=False))
+    where = {*INCIDENTAL} | {name for name, digest in places.items() if digest}
     fields = sorted((name, value) for name, value, _ in leaves(run.config) if name not in where)
     text = json.dumps([fields, measured, list(digests), jax.device_count()])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
