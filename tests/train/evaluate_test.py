@@ -192,6 +192,8 @@ def test_attacks_lower_accuracy_in_order(run_folder):
         keys = [f"{name}_accuracy{suffix}" for suffix in ("_1", "_2", "_4", "")]
         assert [section.values[key] for key in keys] == table[name]
     assert not evaluation_report.warnings({"attacks": section})
+    few = evaluation.evaluate(run_folder, Options(only=("attacks",), limit=200, epsilons=(2,)))["attacks"].values
+    assert few == {key: section.values[key] for key in ("fgsm_accuracy_2", "pgd_accuracy_2")}
 
 
 def _without_gradient(predict, means):

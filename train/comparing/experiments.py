@@ -56,8 +56,10 @@ def evaluated(run: Run, workdir: pathlib.Path, comparison: Comparison, rescaling
 
     trained(run, workdir)
     folder, data = run.folder(workdir), run.config.data
-    sections = tuple(dict.fromkeys(measures.MEASURES[key].section for key in comparison.measures))
-    settings = {"limit": comparison.limit, "sections": list(sections)}
+    asked = [measures.MEASURES[key] for key in comparison.measures]
+    sections = tuple(dict.fromkeys(measure.section for measure in asked))
+    epsilons = sorted({measure.epsilon for measure in asked if measure.epsilon})
+    settings = {"limit": comparison.limit, "sections": list(sections), "epsilons": epsilons}
     kept = folder / (f"measures_{rescaling}.json" if rescaling else "measures.json")
     content: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {"settings": None}
     needed = run.method in comparison.by_corruption
@@ -67,6 +69,7 @@ def evaluated(run: Run, workdir: pathlib.Path, comparison: Comparison, rescaling
         only=sections,
         limit=comparison.limit,
         rescale=rescaling,
+        epsilons=tuple(epsilons),
         data_dir=data.data_dir,
         manual_dir=data.manual_dir,
     )

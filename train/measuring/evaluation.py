@@ -41,6 +41,7 @@ class Options(NamedTuple):
       limit: first samples of the test split that corruptions, attacks and linearity take; 0: all.
       rescale: a key of RESCALINGS: what to do to the logits before they are measured and attacked.
       ood: names of data sets to tell from the run's own.
+      epsilons: strengths of the attacks, of 255 and of train.measuring.sections.EPSILONS; empty for all of them.
       batch_size: samples per pass.
       corrupted_dir: of CIFAR-C as released.
       corrupted_tfds: whether to read it from tfds.
@@ -54,6 +55,7 @@ class Options(NamedTuple):
     limit: int = 1000
     rescale: str = ""
     ood: tuple[str, ...] = ("digits", "noise")
+    epsilons: tuple[int, ...] = ()
     batch_size: int = 500
     corrupted_dir: pathlib.Path | None = None
     corrupted_tfds: bool = False
@@ -136,7 +138,7 @@ def _sections(
     if "corruptions" in only:
         yield "corruptions", functools.partial(robustness.corrupted, samples=few)
     if "attacks" in only:
-        yield "attacks", functools.partial(robustness.attacked, samples=few)
+        yield "attacks", functools.partial(robustness.attacked, samples=few, epsilons=options.epsilons)
     if "linearity" in only:
         yield "linearity", functools.partial(robustness.linear, samples=few)
     if "ood" in only:

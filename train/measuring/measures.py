@@ -9,13 +9,14 @@ NUM_TRAINED = 10_000
 
 
 class Measure(NamedTuple):
-    """A number: where it is measured, how it is called and printed, which way is better, and what it is."""
+    """A number: its section, how it is called and printed, which way is better, what it is, at which epsilon."""
 
     section: str
     title: str
     form: str
     better: str
     definition: str
+    epsilon: int = 0
 
 
 class Halves(NamedTuple):
@@ -89,6 +90,7 @@ MEASURES = {
             ".2%",
             "higher",
             f"accuracy under {name.upper()}, l_inf, epsilon {epsilon}/255{steps}",
+            epsilon,
         )
         for name, steps in (("fgsm", ""), ("pgd", f", {PGD_STEPS} steps, a random start"))
         for epsilon, suffix, title in (
