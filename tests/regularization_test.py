@@ -73,6 +73,7 @@ def test_alpha_is_checked_wherever_it_enters(alpha):
         lambda: regularization.rescale(jnp.sin, alpha=alpha, mean_batch=means[0], mean_labels=means[1]),
         lambda: regularization.perturbed_erm(batch, labels, KEY, alpha=alpha),
         lambda: regularization.approximate_mixup_loss(batch, labels, KEY, predict=jnp.tile, alpha=alpha),
+        lambda: regularization.linearized_mixup(batch, labels, KEY, predict=jnp.sin, alpha=alpha),
     ):
         with pytest.raises(ValueError, match="alpha must be positive and finite, got"):
             call()
@@ -318,6 +319,22 @@ def test_every_term_is_its_definition():
         assert float(getattr(terms, name)) == pytest.approx(term, rel=2e-4, abs=2e-6), name
     assert float(value) == pytest.approx(sum(expected.values()), rel=1e-5)
     assert all(abs(expected[name]) > 5e-4 for name in expected if name != "label_variance")
+
+
+def test_linearized_mixup_is_the_tangent_at_contracted_samples():
+    batch, labels = samples()
+    first, second = (np.asarray(p, np.float64) for p in parameters())
+    outputs, targets = jax.jit(
+        functools.partial(regularization.linearized_mixup, predict=functools.partial(network, parameters()), alpha=0.8)
+    )(batch, labels, KEY)
+    mixed, wanted = regularization.perturbed_erm(batch, labels, KEY, alpha=0.8)
+    np.testing.assert_allclose(targets, wanted, rtol=1e-6)
+    x = np.asarray(batch, np.float64)
+    start = x.mean(0) + exact_moments(0.8)[0] * (x - x.mean(0))
+    hidden = np.tanh(start @ first)
+    expected = (hidden + (1 - hidden**2) * ((np.asarray(mixed) - start) @ first)) @ second
+    np.testing.assert_allclose(outputs, expected, rtol=1e-5, atol=1e-5)
+    assert np.abs(in_float64((first, second))(np.asarray(mixed)) - expected).max() > 0.01
 
 
 def test_few_partners_estimate_without_bias():

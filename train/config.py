@@ -69,7 +69,7 @@ class Mix:
     policy: str = _field(
         "kmixup(k=8, alpha=1.0)",
         "what is mixed, as of jaxmix.policy; erm: nothing; or an objective: dense_multimix, transmix, "
-        "approximate_mixup",
+        "approximate_mixup, linearized_mixup",
     )
     space: str = _field(
         "inputs", "where: inputs, embeddings, logits, or layers (one of the inputs and stages, drawn at each step)"

@@ -12,12 +12,14 @@ second-order loss whose terms say what Mixup regularizes.
 
 from jaxmix.regularization.contraction import contract, dataset_means, perturbed_erm, rescale, theta_moments
 from jaxmix.regularization.expansion import Terms, approximate_mixup_loss
+from jaxmix.regularization.linearization import linearized_mixup
 
 __all__ = [
     "Terms",
     "approximate_mixup_loss",
     "contract",
     "dataset_means",
+    "linearized_mixup",
     "perturbed_erm",
     "rescale",
     "theta_moments",

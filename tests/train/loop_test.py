@@ -494,7 +494,7 @@ def test_slots_draw_from_different_keys():
 
 
 @pytest.mark.slow
-def test_approximate_mixup_is_the_library_s_loss_at_the_alpha_of_its_step(digits):
+def test_expansions_are_the_library_s_losses_at_the_alpha_of_their_step(digits):
     """Batch statistics are those of contracted inputs, as they are at test time."""
     objective = mixing.build(config.Mix("approximate_mixup(alpha=linear(2.0, 0.5))"), num_steps=10)
     model, state, samples, _ = setup(digits, objective)
@@ -511,6 +511,11 @@ def test_approximate_mixup_is_the_library_s_loss_at_the_alpha_of_its_step(digits
     )
     assert float(loss) == pytest.approx(float(expected), rel=1e-5)
     assert float(metrics["jacobian"]) == pytest.approx(float(terms.jacobian), rel=1e-5)
+    linear = mixing.build(config.Mix("linearized_mixup(alpha=1.25)"), num_steps=10)
+    (loss, _), updates_of_linear = nn.apply(linear, model, mutable="batch_stats")(variables, images, labels, rng, 5)
+    outputs, targets = jaxmix.regularization.linearized_mixup(images, labels, rng, predict=predict, alpha=1.25)
+    assert float(loss) == pytest.approx(float(optax.softmax_cross_entropy(outputs, targets).mean()), rel=1e-5)
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), updates_of_linear, updates)
     seen = jaxmix.regularization.contract(images, images.mean(0), alpha=1.25)
     _, wanted = model.apply(variables, seen, train=True, mutable="batch_stats")
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), updates, wanted)

@@ -45,6 +45,7 @@ def test_every_method_of_the_library_may_be_configured(method):
         (Mix("mixup"), 1.0),
         (Mix("mixup(alpha=0.3, shared=True, pairing=permutation)"), 0.3),
         (Mix("approximate_mixup(alpha=0.4, curvature=True)"), 0.4),
+        (Mix("linearized_mixup(alpha=0.4)"), 0.4),
         (Mix("mixup(pairing=transport(k=4))"), None),
         (Mix("mixup(pairing=same_class)"), None),
         (Mix("sometimes(mixup, probability=0.5)"), None),
@@ -96,8 +97,10 @@ def test_what_is_shown_of_alpha_that_follows_the_run_is_what_a_traced_step_draws
     shown = mixing.of_inputs(Mix("mixup(alpha=linear(1.0, 0.2))"))(batch, labels, rng)[1]
     np.testing.assert_allclose(shown, jax.jit(jaxmix.mixup)(batch, labels, rng, alpha=jnp.float32(1))[1], atol=1e-6)
     assert not np.allclose(shown, jaxmix.mixup(batch, labels, rng)[1], atol=0.1)
-    contracted = mixing.of_inputs(Mix("approximate_mixup(alpha=0.4)"))(batch, labels, rng)[0]
-    np.testing.assert_allclose(contracted, jaxmix.regularization.contract(batch, batch.mean(0), alpha=0.4), atol=1e-6)
+    for name in ("approximate_mixup", "linearized_mixup"):
+        contracted = mixing.of_inputs(Mix(f"{name}(alpha=0.4)"))(batch, labels, rng)[0]
+        expected = jaxmix.regularization.contract(batch, batch.mean(0), alpha=0.4)
+        np.testing.assert_allclose(contracted, expected, atol=1e-6)
 
 
 RETURNED = {

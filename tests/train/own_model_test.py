@@ -230,13 +230,14 @@ def test_dropout_has_a_key_of_its_own_at_every_step_and_device_and_the_same_one_
     assert np.asarray(again["loss"]).ravel().tolist() == seen[8:]
 
 
-def test_approximate_mixup_goes_with_dropout(digits):
+@pytest.mark.parametrize("policy", ["approximate_mixup", "linearized_mixup"])
+def test_expansions_go_with_dropout(policy):
     class Dropped(nn.Module):
         @nn.compact
         def __call__(self, images, train):
             return nn.Dense(10)(nn.Dropout(0.5, deterministic=not train)(images.reshape(len(images), -1)))
 
-    objective = mixing.build(config.Mix("approximate_mixup"), num_steps=1)
+    objective = mixing.build(config.Mix(policy), num_steps=1)
     variables = Dropped().init(jax.random.key(0), jnp.zeros((1, 8, 8, 1)), train=False)
     bound = nn.apply(objective, Dropped(), mutable="batch_stats")
 

@@ -169,7 +169,7 @@ def check(comparison: Comparison) -> None:
     if len(set(titles)) < len(titles):
         raise UsageError(f"two rows would have one title, of {', '.join(titles)}: name methods otherwise")
     if comparison.rescalings and len(titles) == len(comparison.methods):
-        raise UsageError("rescalings apply to no method: take mixup or approximate_mixup, or none")
+        raise UsageError("rescalings apply to no method: take mixup, approximate_mixup or linearized_mixup, or none")
     for claim in comparison.claims:
         for method in (*claim.methods, claim.against):
             known("method of a claim", method, titles)

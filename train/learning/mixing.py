@@ -15,12 +15,13 @@ from jaxmix.combinators import erm
 from train import user_code
 from train.config import Mix
 from train.errors import UsageError, line
-from train.learning import objectives
+from train.learning import expansions, objectives
 
 OBJECTIVES = {
     "dense_multimix": objectives.dense_multimix,
     "transmix": objectives.transmix,
-    "approximate_mixup": objectives.approximate_mixup,
+    "approximate_mixup": expansions.approximate_mixup,
+    "linearized_mixup": expansions.linearized_mixup,
 }
 NAMES: Mapping[str, Any] = {**policies.NAMES, **OBJECTIVES}
 
@@ -114,8 +115,8 @@ def of_inputs(config: Mix, codec: Codec | None = None) -> MixFn:
     """What is done to inputs at the first step."""
     value = read(config, progress=jnp.float32(0), codec=codec)  # traced, as a step's is: other draws of a fixed alpha
     function, options = getattr(value, "func", value), getattr(value, "keywords", {})
-    if function is objectives.approximate_mixup:
-        return functools.partial(objectives.contracted, alpha=options.get("alpha", 1.0))
+    if function in (expansions.approximate_mixup, expansions.linearized_mixup):
+        return functools.partial(expansions.contracted, alpha=options.get("alpha", 1.0))
     if function is objectives.transmix:  # with labels by area
         return functools.partial(jaxmix.cutmix, **{name: options[name] for name in options if name != "attended"})
     return erm if config.space != "inputs" or is_objective(value) else value
@@ -138,7 +139,7 @@ def contraction(config: Mix) -> float | None:
     function = getattr(value, "func", value)
     alpha = options.get("alpha", 1.0)
     contracts = (
-        function in (jaxmix.mixup, objectives.approximate_mixup)
+        function in (jaxmix.mixup, expansions.approximate_mixup, expansions.linearized_mixup)
         and options.get("pairing", jaxmix.pairings.permutation) is jaxmix.pairings.permutation
         and getattr(last, "keywords", {}).get("alpha", 1.0) == alpha
     )

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 
 import jaxmix
-from jaxmix import MixFn, PairingFn, checks, masks, pairings, ratios, regularization
+from jaxmix import MixFn, PairingFn, checks, masks, pairings, ratios
 from jaxmix.combinators import erm
 from jaxmix.types import Scalar
 from train.models.classifier import as_maps, attention
@@ -207,43 +207,3 @@ def _means_of_patches(weight: Array, count: int) -> Array:
         )
     patches = weight.astype(jnp.float32).reshape(n, height // side, side, width // side, side)
     return patches.mean(axis=(2, 4)).reshape(n, count)
-
-
-def approximate_mixup(
-    model: Any,
-    batch: Array,
-    labels: Array,
-    rng: Array,
-    *,
-    alpha: Scalar = 1.0,
-    curvature: bool = False,
-) -> tuple[Array, dict[str, Array]]:
-    """Mixup's expected cross-entropy to second order, by default without the term of second derivatives.
-
-    The network is shown contracted inputs only, in its batch statistics, too: to be measured rescaled.
-
-    Args:
-      alpha: of the Beta that Mixup would draw from.
-      curvature: whether to add the term of second derivatives.
-
-    Returns:
-      The loss, and its terms to log.
-    """
-    module, variables = model.unbind()  # derivatives are of a pure function
-    rngs = {"dropout": model.make_rng("dropout")} if model.has_rng("dropout") else {}
-
-    def predict(inputs):
-        return module.apply(variables, inputs, train=True, mutable="batch_stats", rngs=rngs)[0]
-
-    loss, terms = regularization.approximate_mixup_loss(
-        batch, labels, rng, predict=predict, alpha=alpha, curvature=curvature
-    )
-    model(contracted(batch, labels, rng, alpha=alpha)[0], train=True)  # for its batch statistics
-    return loss, {"loss": loss, **terms._asdict()}
-
-
-def contracted(batch: Array, labels: Array, rng: Array, *, alpha: Any) -> tuple[Array, Array]:
-    """The MixFn that shows what approximate Mixup is computed at."""
-    del rng
-    means = regularization.dataset_means([(batch, labels)])
-    return regularization.contract((batch, labels), means, alpha=alpha)

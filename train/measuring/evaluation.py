@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 NEEDS = {
     "calibration": "a test split",
     "training": "training samples that are held on the devices",
-    "rescaling": "a run of mixup or approximate_mixup without transport, all samples mixed by one alpha to the end",
+    "rescaling": "a run of mixup, or of its expansion, without transport, all samples mixed by one alpha to the end",
     "embeddings": "a model with features, pool and classify",
     "corruptions": "images",
     "attacks": "images",
