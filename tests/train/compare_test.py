@@ -6,6 +6,7 @@ import pathlib
 import re
 
 import numpy as np
+from PIL import Image
 import pytest
 from scipy import stats
 
@@ -13,6 +14,7 @@ from tests.train.conftest import ROOT
 from train import cli, compare, config
 from train.comparing import design as comparison
 from train.comparing import experiments, kept
+from train.comparing import figure as comparison_figure
 from train.comparing import report as comparison_report
 from train.comparing.design import Claim, Comparison
 from train.errors import UsageError
@@ -287,6 +289,26 @@ def test_what_is_made_says_where_and_when_and_what_is_not_asked_for_is_kept(tmp_
         made.update(entry, date="2026-01-02")
     caption = next(line for line in comparison_report.tables(written) if line.startswith("Mean"))
     assert caption.endswith("`c`, 1 x cpu on h, jax 0, 2026-01-01; d on h, jax 0.1, 2026-01-02, OLD.")
+
+
+def test_data_sets_that_differ_in_their_size_alone_are_drawn_as_curves(tmp_path):
+    first = [0.5, 0.7, 0.9]
+    written = record({"erm": first, "mixup": [value + 0.01 for value in first]})
+    written["runs"] = [{**run, "dataset": title} for title in ("few", "many") for run in written["runs"]]
+
+    def sizes(few, many):
+        return comparison_figure._sizes({"few": {"data": few}, "many": {"data": many}})
+
+    few, many = {"name": "d", "num_train": 10}, {"name": "d", "num_train": 200}
+    assert sizes(few, many) == {"few": 10, "many": 200}
+    assert sizes(few, many | {"name": "e"}) == sizes(few, few) == sizes(few, many | {"num_train": 0}) == {}
+    pictures = []
+    for second in (many, many | {"name": "e"}):
+        written["design"]["datasets"] = {"few": {"data": few}, "many": {"data": second}}
+        comparison_figure.draw(written, tmp_path / "drawn.png")
+        with Image.open(tmp_path / "drawn.png") as picture:
+            pictures.append(picture.size)
+    assert pictures[0] != pictures[1]
 
 
 @pytest.mark.parametrize("content", ["{", "[1]", '{"a": 1}'])

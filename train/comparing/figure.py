@@ -1,6 +1,8 @@
-"""The figure of a comparison: every measure's difference to the first method."""
+"""The figure of a comparison: every measure's difference to the first method, or curves over the amount of data."""
 
+import math
 import pathlib
+from typing import Any
 
 from train.comparing import design as comparison_lib
 from train.measuring.measures import MEASURES
@@ -10,6 +12,55 @@ COLUMNS = 4
 
 
 def draw(record: comparison_lib.Results, path: pathlib.Path) -> None:
+    """Draws curves where data sets differ in their number of training samples, dots for each data set otherwise."""
+    if sizes := _sizes(record["design"]["datasets"]):
+        _draw_curves(record, sizes, path)
+    else:
+        _draw_dots(record, path)
+
+
+def _sizes(datasets: dict[str, Any]) -> dict[str, int]:
+    """The numbers of training samples, where data sets differ in that alone of all that is configured of data."""
+    data = {title: config.get("data", {}) for title, config in datasets.items()}
+    sizes = {title: of.get("num_train", 0) for title, of in data.items()}
+    others = [{**of, "num_train": 0} for of in data.values()]
+    differ = len(sizes) > 1 and 0 not in sizes.values() and len({*sizes.values()}) == len(sizes)
+    return sizes if differ and all(of == others[0] for of in others) else {}
+
+
+def _draw_curves(record: comparison_lib.Results, sizes: dict[str, int], path: pathlib.Path) -> None:
+    """A measure on the left, what methods gain over the first on the right; bars are two standard errors."""
+    first, *methods = comparison_lib.titles(record)
+    key = next(key for key in record["design"]["measures"] if MEASURES[key].better != "none")
+    measure = MEASURES[key]
+    scale, unit = (100, " in %") if measure.form.endswith("%") else (1, "")
+    drawn = figure(9, 3.4)
+    left, right = drawn.subplots(1, 2)
+    places = sorted(sizes, key=lambda title: sizes[title])
+    for number, method in enumerate((first, *methods)):
+        column = [comparison_lib.column(record, title, method, key) for title in places]
+        gains = [comparison_lib.differences(record, title, method, first, key) for title in places]
+        shift = math.exp(0.03 * (number - len(methods) / 2))  # so that bars do not hide one another
+        at = [sizes[title] * shift for title in places]
+        style = {"color": "black" if not number else f"C{number - 1}", "marker": "o", "markersize": 3, "linewidth": 1}
+        for axes, values in ((left, column), (right, gains)):
+            if axes is right and not number:
+                continue
+            means, errors = zip(*map(comparison_lib.mean_and_error, values), strict=True)
+            bars = [2 * scale * error for error in errors]
+            axes.errorbar(at, [scale * mean for mean in means], yerr=bars, label=method, **style)
+    right.axhline(0, color="black", linewidth=1)
+    for axes, title in ((left, f"{measure.title}{unit}"), (right, f"the same, less that of {first}")):
+        axes.set(xscale="log", xlabel="training images", title=title)
+        axes.set_xticks([sizes[title] for title in places], [f"{sizes[title]:,}" for title in places])
+        axes.minorticks_off()
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="y", alpha=0.3)
+    drawn.legend(*left.get_legend_handles_labels(), loc="outside right center", fontsize=8, frameon=False)
+    drawn.savefig(path, dpi=120)
+
+
+def _draw_dots(record: comparison_lib.Results, path: pathlib.Path) -> None:
     """Dots are mean differences seed by seed, lines two standard errors; better is to the right of none."""
     design = record["design"]
     first, *methods = comparison_lib.titles(record)
