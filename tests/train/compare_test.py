@@ -10,6 +10,7 @@ from PIL import Image
 import pytest
 from scipy import stats
 
+from jaxmix.evaluation import corruptions
 from tests.train.conftest import ROOT
 from train import cli, compare, config
 from train.comparing import design as comparison
@@ -18,7 +19,7 @@ from train.comparing import figure as comparison_figure
 from train.comparing import report as comparison_report
 from train.comparing.design import Claim, Comparison
 from train.errors import UsageError
-from train.measuring import evaluation, sections
+from train.measuring import evaluation, robustness, sections
 from train.running import run_folder
 from train.tasks import classifier
 from train.timing import cost
@@ -334,6 +335,40 @@ def test_a_run_that_was_stopped_after_its_last_epoch_is_not_taken_for_ended(tmp_
     assert run_folder.finished(folder, run.config) is not None
     checkpoint.rename(tmp_path / "aside")
     assert run_folder.finished(folder, run.config) is None
+
+
+@pytest.mark.slow
+def test_the_benchmark_on_cifar_100_runs_with_a_narrow_network(tmp_path, monkeypatch):
+    """Its step in bfloat16, with crops, flips and a hundred classes, and all that it measures; on noise."""
+    rng = np.random.default_rng(0)
+    arrays = {
+        f"{split}_{name}": drawn
+        for split, n in (("train", 200), ("test", 100))
+        for name, drawn in (
+            ("images", rng.integers(0, 256, (n, 32, 32, 3), np.uint8)),
+            ("labels", np.arange(n, dtype=np.int32) % 100),
+        )
+    }
+    np.savez(tmp_path / "noise.npz", **arrays)
+    design = cli.load(ROOT / "train" / "configs" / "compare_cifar100.py", "get_comparison", Comparison)
+    base = design.datasets["cifar100"]
+    small = dataclasses.replace(
+        base,
+        data=dataclasses.replace(base.data, name=str(tmp_path / "noise.npz")),
+        model=dataclasses.replace(base.model, width=2),
+        num_epochs=1,
+        eval_epochs=1,
+    )
+    monkeypatch.setattr(corruptions, "CORRUPTIONS", {"contrast": corruptions.CORRUPTIONS["contrast"]})
+    monkeypatch.setattr(robustness, "SEVERITIES", (1,))
+    design = dataclasses.replace(design, datasets={"cifar100": small}, limit=20)
+    run = comparison.run(design, "cifar100", "multimix", None, 0)
+    assert (run.config.model.dtype, run.config.data.augmentation) == ("bfloat16", "pad_crop,flip")
+    values = experiments.evaluated(run, tmp_path / "w", design).values
+    assert {*design.measures} <= values.keys()
+    assert {key for key in design.measures if not np.isfinite(values[key])} <= {"ece_scaled"}, (
+        "noise has no temperature"
+    )
 
 
 @pytest.mark.slow

@@ -14,20 +14,27 @@ from train.config import Config, Data, Mix, Model
 MIXUP, CUTMIX, KMIXUP = "Mixup (arXiv:1710.09412)", "CutMix (arXiv:1905.04899)", "k-mixup (arXiv:2106.02933)"
 HMIX, MULTIMIX = "HMix and GMix (arXiv:2208.09913)", "MultiMix (arXiv:2311.05538)"
 
-KS = (4, 16)
-
 
 def get_comparison() -> Comparison:
     """A small CNN, a hundred epochs; 3,000 further images choose alpha."""
-    base = Config(
-        data=Data(name="fashion_mnist", num_train=1000, num_validation=3000),
-        model=Model(width=16),
-        num_epochs=100,
-        eval_epochs=100,
-    )
-    kmixup = {f"kmixup k={k}": Mix(f"kmixup(k={k}, solver='exact', alpha={ALPHA})") for k in KS}
+    data = Data(name="fashion_mnist", num_train=1000, num_validation=3000)
+    return few_images("fashion_mnist_1000_images", data, num_seeds=3, epsilon=4)
+
+
+def few_images(title: str, data: Data, *, num_seeds: int, epsilon: int) -> Comparison:
+    """Methods on so few images that a small CNN fits them in a hundred epochs.
+
+    Args:
+      title: of the data.
+      data: with images to choose alpha by.
+      num_seeds: of measured runs.
+      epsilon: of the attacks, of 255.
+    """
+    fgsm, pgd = f"fgsm_accuracy_{epsilon}", f"pgd_accuracy_{epsilon}"
+    shown = ("train_accuracy", "accuracy", "nll", "ece", "ece_scaled", "corrupted_accuracy", fgsm)
+    kmixup = {f"kmixup k={k}": Mix(f"kmixup(k={k}, solver='exact', alpha={ALPHA})") for k in (4, 16)}
     return Comparison(
-        datasets={"fashion_mnist_1000_images": base},
+        datasets={title: Config(data=data, model=Model(width=16), num_epochs=100, eval_epochs=100)},
         methods={
             "erm": Mix("erm"),
             "mixup": Mix(f"mixup(alpha={ALPHA})"),
@@ -39,45 +46,34 @@ def get_comparison() -> Comparison:
             "multimix": Mix(f"multimix(num_mixed=1000, alpha={ALPHA})", space="logits"),
         },
         alphas=(0.2, 1.0, 4.0),
-        num_seeds=3,
+        num_seeds=num_seeds,
         num_selection_seeds=1,
-        measures=(
-            "train_accuracy",
-            "accuracy",
-            "nll",
-            "ece",
-            "ece_scaled",
-            "corrupted_accuracy",
-            "fgsm_accuracy_4",
-            "pgd_accuracy_4",
-            "linearity_gap",
-            "auroc",
-            "alignment",
-            "uniformity",
-        ),
-        shown=(
-            "train_accuracy",
-            "accuracy",
-            "nll",
-            "ece",
-            "ece_scaled",
-            "corrupted_accuracy",
-            "fgsm_accuracy_4",
-            "auroc",
-        ),
+        measures=(*shown, pgd, "linearity_gap", "auroc", "alignment", "uniformity"),
+        shown=(*shown, "auroc"),
         limit=500,
-        claims=(
-            Claim(MIXUP, "improves generalization", "accuracy", ("mixup",), "erm"),
-            Claim(MIXUP, "increases robustness to adversarial examples", "fgsm_accuracy_4", ("mixup",), "erm"),
-            Claim(CUTMIX, "improves classification", "accuracy", ("cutmix",), "erm"),
-            Claim(CUTMIX, "improves robustness to corruptions", "corrupted_accuracy", ("cutmix",), "erm"),
-            Claim(CUTMIX, "improves out-of-distribution detection", "auroc", ("cutmix",), "erm"),
-            Claim(KMIXUP, "generalizes better than Mixup", "accuracy", tuple(kmixup), "mixup"),
-            Claim(KMIXUP, "is more robust than Mixup", "corrupted_accuracy", tuple(kmixup), "mixup"),
-            Claim(HMIX, "surpass Mixup", "accuracy", ("hmix", "gmix"), "mixup"),
-            Claim(HMIX, "surpass CutMix", "accuracy", ("hmix", "gmix"), "cutmix"),
-            Claim(MULTIMIX, "improves over other mixup methods", "accuracy", ("multimix",), "mixup"),
-            Claim(MULTIMIX, "clusters classes more tightly", "alignment", ("multimix",), "mixup"),
-            Claim(MULTIMIX, "spreads embeddings more uniformly", "uniformity", ("multimix",), "mixup"),
-        ),
+        claims=claims(tuple(kmixup), epsilon=epsilon),
+    )
+
+
+def claims(kmixup: tuple[str, ...], *, epsilon: int) -> tuple[Claim, ...]:
+    """What the abstracts say of the methods above.
+
+    Args:
+      kmixup: the rows of k-mixup.
+      epsilon: of the attacks, of 255.
+    """
+    fgsm = f"fgsm_accuracy_{epsilon}"
+    return (
+        Claim(MIXUP, "improves generalization", "accuracy", ("mixup",), "erm"),
+        Claim(MIXUP, "increases robustness to adversarial examples", fgsm, ("mixup",), "erm"),
+        Claim(CUTMIX, "improves classification", "accuracy", ("cutmix",), "erm"),
+        Claim(CUTMIX, "improves robustness to corruptions", "corrupted_accuracy", ("cutmix",), "erm"),
+        Claim(CUTMIX, "improves out-of-distribution detection", "auroc", ("cutmix",), "erm"),
+        Claim(KMIXUP, "generalizes better than Mixup", "accuracy", kmixup, "mixup"),
+        Claim(KMIXUP, "is more robust than Mixup", "corrupted_accuracy", kmixup, "mixup"),
+        Claim(HMIX, "surpass Mixup", "accuracy", ("hmix", "gmix"), "mixup"),
+        Claim(HMIX, "surpass CutMix", "accuracy", ("hmix", "gmix"), "cutmix"),
+        Claim(MULTIMIX, "improves over other mixup methods", "accuracy", ("multimix",), "mixup"),
+        Claim(MULTIMIX, "clusters classes more tightly", "alignment", ("multimix",), "mixup"),
+        Claim(MULTIMIX, "spreads embeddings more uniformly", "uniformity", ("multimix",), "mixup"),
     )
