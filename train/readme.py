@@ -4,7 +4,8 @@ Usage: python -m train.readme
 
 What stands between <!-- results: NAME --> and <!-- end --> is made from train/results/NAME.json,
 a record of train.compare; after <!-- results: NAME TABLE --> stands one table of a record of
-train.benchmark, or its caption.
+train.benchmark, or its caption; after <!-- claims: NAME ... --> what became of the claims in one
+or more records of train.compare.
 """
 
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ import json
 import pathlib
 import re
 import sys
+from typing import Any
 
 from train.errors import UsageError
 from train.program import program
@@ -23,20 +25,28 @@ PAGES = (RESULTS / "README.md", ROOT / "train" / "timing" / "README.md")
 
 def updated(text: str, results: pathlib.Path = RESULTS) -> str:
     """A text whose tables are those of the results."""
+    from train.comparing import claims
     from train.comparing import report as comparison_report
     from train.timing import report as benchmark_report
 
-    def table(match: re.Match) -> str:
-        path = results / f"{match[1]}.json"
+    def read(name: str) -> dict[str, Any]:
+        path = results / f"{name}.json"
         if not path.is_file():
             raise UsageError(f"a page asks for {path}, which is missing")
-        record = json.loads(path.read_text())
+        return json.loads(path.read_text())
+
+    def table(match: re.Match) -> str:
+        record, path = read(match[1]), results / f"{match[1]}.json"
         try:
             lines = benchmark_report.lines(record, match[2]) if match[2] else comparison_report.tables(record)
         except KeyError as error:
             raise UsageError(f"{path} has no {error} for {match[0].splitlines()[0]}") from None
         return "\n".join([match[0].splitlines()[0], *lines, "<!-- end -->"])
 
+    def verdicts(match: re.Match) -> str:
+        return "\n".join([match[0].splitlines()[0], *claims.lines([*map(read, match[1].split())]), "<!-- end -->"])
+
+    text = re.sub(r"<!-- claims: ([\w ]+) -->\n.*?<!-- end -->", verdicts, text, flags=re.DOTALL)
     return re.sub(r"<!-- results: (\w+)(?: (\w+))? -->\n.*?<!-- end -->", table, text, flags=re.DOTALL)
 
 

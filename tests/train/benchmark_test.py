@@ -222,6 +222,8 @@ def test_the_pages_tables_are_those_of_the_results():
     records = {path.stem: json.loads(path.read_text()) for path in readme.RESULTS.glob("*.json")}
     parts = {name: ["caption", *record["tables"]] if "tables" in record else [""] for name, record in records.items()}
     assert named == {(name, part) for name in parts for part in parts[name]}
+    judged = set(" ".join(re.findall(r"<!-- claims: ([\w ]+) -->", text)).split())
+    assert judged == {name for name, record in records.items() if record.get("design", {}).get("claims")}
 
 
 @pytest.mark.parametrize("marker", ["benchmark method", "benchmark", "compare_digits caption", "nothing"])

@@ -13,6 +13,7 @@ from scipy import stats
 from jaxmix.evaluation import corruptions
 from tests.train.conftest import ROOT
 from train import cli, compare, config
+from train.comparing import claims as claims_lib
 from train.comparing import design as comparison
 from train.comparing import experiments, kept
 from train.comparing import figure as comparison_figure
@@ -159,9 +160,13 @@ def test_a_claim_gets_the_verdict_of_its_criterion(shift, verdict):
     first = [0.5, 0.7, 0.9]
     claims = [dataclasses.asdict(Claim("Somebody", "says so", "nll", ("mixup",), "erm"))]
     values = {"erm": first, "mixup": [value + shift for value in first]}
-    last = comparison_report.tables(record(values, key="nll", claims=claims))[-1]
+    written = record(values, key="nll", claims=claims)
     sign = "-" if shift < 0 else "+"
-    assert last == f"| Somebody says so | NLL | mixup - erm | {sign}{abs(shift):.3f} ± 0.000 | {verdict} |"
+    cell = f"{verdict}, {sign}{abs(shift):.3f} ± 0.000"
+    assert claims_lib.lines([written])[-1] == f"| Somebody says so | NLL | mixup - erm | {cell} |"
+    other = json.loads(json.dumps(written).replace('"d"', '"e"').replace("nll", "ece"))
+    assert claims_lib.lines([written, other])[0] == "| claim | measure | of | d | e |"
+    assert claims_lib.lines([written, other])[-1] == f"| Somebody says so | NLL / ECE | mixup - erm | {cell} | {cell} |"
 
 
 def test_alpha_is_chosen_by_validation_accuracy_then_nll(monkeypatch):
@@ -343,7 +348,7 @@ def test_the_benchmark_on_cifar_100_runs_with_a_narrow_network(tmp_path, monkeyp
     rng = np.random.default_rng(0)
     arrays = {
         f"{split}_{name}": drawn
-        for split, n in (("train", 200), ("test", 100))
+        for split, n in (("train", 200), ("test", 200))
         for name, drawn in (
             ("images", rng.integers(0, 256, (n, 32, 32, 3), np.uint8)),
             ("labels", np.arange(n, dtype=np.int32) % 100),

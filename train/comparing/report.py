@@ -4,18 +4,17 @@ from collections.abc import Sequence
 import csv
 import dataclasses
 import json
-import math
 import pathlib
 import time
 
+from train.comparing import claims
 from train.comparing import design as comparison_lib
 from train.comparing import figure as comparison_figure
-from train.comparing.design import Claim, Comparison, Results, column, differences
+from train.comparing.claims import plain
+from train.comparing.design import Comparison, Results, column, differences
 from train.errors import UsageError
 from train.measuring.measures import MEASURES
 from train.running import run_folder
-
-VERDICTS = {1: "holds", 0: "not seen", -1: "the contrary"}
 
 
 def read(path: pathlib.Path) -> Results:
@@ -50,7 +49,7 @@ def write(results: Results, comparison: Comparison, config: str, workdir: pathli
         "design": json.loads(json.dumps(dataclasses.asdict(here))),
         **results,
     }
-    text = "\n".join(tables(record))
+    text = "\n".join([*tables(record), "", *claims.lines([record])]).strip()
     for folder in (path.parent, workdir):
         folder.mkdir(parents=True, exist_ok=True)
     run_folder.write_json(path, record)
@@ -67,7 +66,7 @@ def write(results: Results, comparison: Comparison, config: str, workdir: pathli
 
 
 def tables(record: Results) -> list[str]:
-    """The lines of a record's tables in Markdown: measures by method, then the claims."""
+    """The lines of a record's tables in Markdown: measures by method, and accuracy by corruption."""
     design = record["design"]
     datasets, keys = design["datasets"], design["measures"]
     shown = design.get("shown") or keys
@@ -77,11 +76,6 @@ def tables(record: Results) -> list[str]:
     if design.get("by_corruption"):
         for dataset in datasets:
             lines += ["", *_by_corruption(record, dataset, dataset if len(datasets) > 1 else "corruption")]
-    if design["claims"]:
-        lines += ["", "| claim | measure | of | difference | verdict |", "|---|---|---|---|---|"]
-        for claim in (Claim(**claim) for claim in design["claims"]):
-            rows = [_verdict(record, claim, dataset, method) for dataset in datasets for method in claim.methods]
-            lines += [f"| {f'{claim.source} {claim.text}' if not i else ''} {row}" for i, row in enumerate(rows)]
     return lines
 
 
@@ -136,7 +130,7 @@ def _marked(key: str, values: list[float], against: list[float]) -> str:
       against: their differences to the baseline's.
     """
     mean, error = comparison_lib.mean_and_error(values)
-    text = f"{_plain(key, mean)} ± {_plain(key, error, signed=False)}"
+    text = f"{plain(key, mean)} ± {plain(key, error, signed=False)}"
     if MEASURES[key].better == "none":
         return text
     return {1: f"**{text}**", 0: text, -1: f"*{text}*"}[comparison_lib.counts(against, MEASURES[key].better)]
@@ -148,23 +142,6 @@ def _cost(record: Results, dataset: str, method: str) -> str:
         return ""
     low, middle, high = record["cost"][dataset][method]
     return f"{middle:.2f} [{low:.2f}, {high:.2f}]"
-
-
-def _verdict(record: Results, claim: Claim, dataset: str, method: str) -> str:
-    difference = differences(record, dataset, method, claim.against, claim.measure)
-    mean, error = comparison_lib.mean_and_error(difference)
-    verdict = VERDICTS[comparison_lib.counts(difference, MEASURES[claim.measure].better)]
-    of = f"{method} - {claim.against}" + (f", {dataset}" if len(record["design"]["datasets"]) > 1 else "")
-    number = f"{'+' if mean >= 0 else ''}{_plain(claim.measure, mean)} ± {_plain(claim.measure, error, signed=False)}"
-    return f"| {MEASURES[claim.measure].title} | {of} | {number} | {verdict} |"
-
-
-def _plain(key: str, value: float, *, signed: bool = True) -> str:
-    """A number as its measure is printed, shares in percent."""
-    if math.isnan(value):
-        return "not determined"
-    form = MEASURES[key].form if signed else MEASURES[key].form.replace("+", "")
-    return f"{100 * value:.2f}" if form.endswith("%") else f"{value:{form.replace('4', '3')}}"
 
 
 def _caption(record: Results) -> str:

@@ -15,13 +15,13 @@ import dataclasses
 
 from train.comparing.design import Claim, Comparison
 from train.config import Mix
-from train.configs import compare_fashion
+from train.configs import compare_varmixup
 
 PAPER = "On Mixup Regularization (arXiv:2006.06049) rescaling at test time"
 
 
 def get_comparison() -> Comparison:
-    """The training of compare_fashion at three alphas, measured plain, with either half of the rescaling, with both."""
+    """The training of compare_varmixup at three alphas, measured plain, with either half of the rescaling and both."""
     alphas = (0.2, 0.4, 1.0)
     mixup = {f"mixup {alpha:g}": Mix(f"mixup(alpha={alpha})") for alpha in alphas}
     second_order = {"second order 0.4": Mix("approximate_mixup(alpha=0.4)")}
@@ -31,7 +31,7 @@ def get_comparison() -> Comparison:
         for method in mixup
     ]
     return dataclasses.replace(
-        compare_fashion.get_comparison(),
+        compare_varmixup.get_comparison(),
         methods={"erm": Mix("erm"), **mixup, **second_order},
         alphas=(),
         rescalings=("inputs", "outputs", "both"),
@@ -39,4 +39,5 @@ def get_comparison() -> Comparison:
         limit=0,
         claims=tuple(claims),
         by_corruption=(),
+        shown=(),
     )

@@ -12,5 +12,5 @@ from train.config import Data, VaeConfig
 
 
 def get_vae() -> VaeConfig:
-    """Those images that compare_fashion trains on with seed 0."""
+    """Those images that compare_varmixup trains on with seed 0."""
     return VaeConfig(data=Data(name="fashion_mnist", num_train=5000, num_validation=3000))
