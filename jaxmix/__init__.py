@@ -1,7 +1,7 @@
 """jaxmix: mixed-sample augmentation as pure functions on JAX arrays.
 
 Every method maps (batch, labels, rng) to a mixed batch and mixed labels. Bind
-hyperparameters with `functools.partial`; jit, vmap, pmap and grad as you please.
+hyperparameters with `functools.partial`. All of it works under jit, vmap, pmap and grad.
 """
 
 from jaxmix import (

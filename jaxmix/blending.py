@@ -1,4 +1,4 @@
-"""The methods that blend pairs: each is `core.mix` with its own who, how much and where."""
+"""Methods that blend pairs: each is `core.mix` with its own pairing, ratio and mask."""
 
 import functools
 from typing import Literal
@@ -18,18 +18,18 @@ def mixup(
     pairing: PairingFn = pairings.permutation,
     shared: bool = False,
 ) -> tuple[Batch, Labels]:
-    r"""Blends every sample with a partner.
+    r"""Blends every sample with its partner.
 
     .. math:: \tilde x = \lambda x + (1 - \lambda) x_\pi, \quad \tilde y = \lambda y + (1 - \lambda) y_\pi,
         \quad \lambda \sim \mathrm{Beta}(\alpha, \alpha)
 
     Args:
       batch: samples [n, ...], floats or uint8 pixels, or a pytree of arrays with one row per
-        sample. Inputs, embeddings or logits alike.
+        sample. Embeddings and logits work like inputs.
       labels: float targets [n, ...], a pytree of them, or None.
       rng: a JAX key.
-      alpha: concentration of the ratio's Beta, > 0; not checked where it is traced.
-      pairing: who is mixed with whom.
+      alpha: concentration of the ratio's Beta distribution, > 0. Not checked when traced.
+      pairing: picks each sample's partner; by default a random permutation.
       shared: draw ratio and mask once for the whole batch rather than once per sample.
 
     Returns:
@@ -37,7 +37,7 @@ def mixup(
 
     Raises:
       ValueError: if alpha is not positive and finite, or shapes do not match.
-      TypeError: if labels are not float, or the batch neither float nor uint8.
+      TypeError: if labels are not float, or the batch is neither float nor uint8.
 
     Example:
       >>> images, labels = jnp.ones((4, 8, 8, 3)), jnp.eye(4)
@@ -69,23 +69,23 @@ def hmix(
     pairing: PairingFn = pairings.permutation,
     shared: bool = False,
 ) -> tuple[Batch, Labels]:
-    r"""Gives a box of every sample to the partner, and blends the rest: between Mixup and CutMix.
+    r"""Replaces a box of every sample by the partner's and blends the rest: between Mixup and CutMix.
 
     .. math:: \tilde x = W \odot x + (1 - W) \odot x_\pi, \quad \tilde y = \lambda y + (1 - \lambda) y_\pi
 
-    with W zero in a box of area :math:`(1 - \lambda) \rho` before clipping and rounding, and
-    the number elsewhere that makes its mean :math:`\lambda`.
+    W is zero in a box, whose area is :math:`(1 - \lambda) \rho` before clipping and rounding.
+    Elsewhere W is the number that makes its mean :math:`\lambda`.
 
     Args:
       batch: samples [n, *space, channels], floats or uint8 pixels, or a pytree of arrays aligned
-        in n and space. Of any number of spatial axes, channels last: gray images end in
-        [..., None], segmentation masks are one-hot.
+        in n and space. Any number of spatial axes; channels come last, so gray images end in
+        [..., None]. Segmentation masks are one-hot.
       labels: float targets [n, ...], a pytree of them, or None.
       rng: a JAX key.
-      alpha: concentration of the ratio's Beta, > 0; not checked where it is traced.
-      area_ratio: :math:`\rho`, the box' part of the partner's share, in [0, 1]: at 0 this is
-        Mixup. Not checked where it is traced.
-      pairing: who is mixed with whom.
+      alpha: concentration of the ratio's Beta distribution, > 0. Not checked when traced.
+      area_ratio: :math:`\rho`, the part of the partner's share that is in the box, in [0, 1]. At
+        0 this is Mixup. Not checked when traced.
+      pairing: picks each sample's partner; by default a random permutation.
       shared: draw ratio and mask once for the whole batch rather than once per sample.
 
     Returns:
@@ -94,7 +94,7 @@ def hmix(
     Raises:
       ValueError: if alpha is not positive and finite, area_ratio lies outside [0, 1], shapes
         do not match, or the batch has no spatial axis longer than 1.
-      TypeError: if labels are not float, or the batch neither float nor uint8.
+      TypeError: if labels are not float, or the batch is neither float nor uint8.
 
     Example:
       >>> images, labels = jnp.ones((4, 8, 8, 3)), jnp.eye(4)
@@ -125,20 +125,20 @@ def gmix(
     pairing: PairingFn = pairings.permutation,
     shared: bool = False,
 ) -> tuple[Batch, Labels]:
-    r"""Blends every sample with a partner by a bell-shaped spot at a random place.
+    r"""Blends every sample with its partner by a bell-shaped spot at a random place.
 
     .. math:: \tilde x = W \odot x + (1 - W) \odot x_\pi, \quad \tilde y = \bar W y + (1 - \bar W) y_\pi
 
-    with W the mask `masks.gaussian`, and :math:`\bar W` its mean.
+    W is the mask `masks.gaussian`, and :math:`\bar W` is its mean.
 
     Args:
       batch: samples [n, *space, channels], floats or uint8 pixels, or a pytree of arrays aligned
-        in n and space. Of any number of spatial axes, channels last: gray images end in
-        [..., None], segmentation masks are one-hot.
+        in n and space. Any number of spatial axes; channels come last, so gray images end in
+        [..., None]. Segmentation masks are one-hot.
       labels: float targets [n, ...], a pytree of them, or None.
       rng: a JAX key.
-      alpha: concentration of the ratio's Beta, > 0; not checked where it is traced.
-      pairing: who is mixed with whom.
+      alpha: concentration of the ratio's Beta distribution, > 0. Not checked when traced.
+      pairing: picks each sample's partner; by default a random permutation.
       shared: draw ratio and mask once for the whole batch rather than once per sample.
 
     Returns:
@@ -147,7 +147,7 @@ def gmix(
     Raises:
       ValueError: if alpha is not positive and finite, shapes do not match, or the batch has
         no spatial axis longer than 1.
-      TypeError: if labels are not float, or the batch neither float nor uint8.
+      TypeError: if labels are not float, or the batch is neither float nor uint8.
 
     Example:
       >>> images, labels = jnp.ones((4, 8, 8, 3)), jnp.eye(4)
@@ -178,22 +178,23 @@ def smoothmix(
     pairing: PairingFn = pairings.permutation,
     shared: bool = False,
 ) -> tuple[Batch, Labels]:
-    r"""Gives a spot of every sample, whose border is smooth, to the partner.
+    r"""Replaces a spot of every sample by the partner's, with a smooth border.
 
     .. math:: \tilde x = W \odot x + (1 - W) \odot x_\pi, \quad \tilde y = \bar W y + (1 - \bar W) y_\pi
 
-    with W the mask `masks.smooth_spot`, whose mean :math:`\bar W` is the ratio. The released code
-    draws the width of the spot in place of the ratio: on squares the sample then has shares
-    between .27 and .90, of mean .57 and deviation .13, as alpha = 7 has about one half.
+    W is the mask `masks.smooth_spot`, and its mean :math:`\bar W` is the ratio. The released code
+    draws the spot's width instead of the ratio. On square images the sample's share then lies
+    between .27 and .90, with mean .57 and standard deviation .13. With alpha = 7 the ratio has
+    the same deviation, and mean one half.
 
     Args:
       batch: samples [n, *space, channels], floats or uint8 pixels, or a pytree of arrays aligned
-        in n and space. Of any number of spatial axes, channels last: gray images end in
-        [..., None], segmentation masks are one-hot.
+        in n and space. Any number of spatial axes; channels come last, so gray images end in
+        [..., None]. Segmentation masks are one-hot.
       labels: float targets [n, ...], a pytree of them, or None.
       rng: a JAX key.
-      alpha: concentration of the ratio's Beta, > 0; not checked where it is traced.
-      pairing: who is mixed with whom.
+      alpha: concentration of the ratio's Beta distribution, > 0. Not checked when traced.
+      pairing: picks each sample's partner; by default a random permutation.
       shared: draw ratio and mask once for the whole batch rather than once per sample.
 
     Returns:
@@ -202,7 +203,7 @@ def smoothmix(
     Raises:
       ValueError: if alpha is not positive and finite, shapes do not match, or the batch has
         no spatial axis longer than 1.
-      TypeError: if labels are not float, or the batch neither float nor uint8.
+      TypeError: if labels are not float, or the batch is neither float nor uint8.
 
     Example:
       >>> images, labels = jnp.ones((4, 8, 8, 3)), jnp.eye(4)
@@ -237,27 +238,28 @@ def kmixup(
     features: FeatureFn | None = None,
     shared: bool = False,
 ) -> tuple[Batch, Labels]:
-    r"""Blends every sample with the partner that optimal transport between groups of k gives it.
+    r"""Blends every sample with the partner that optimal transport between groups of k assigns to it.
 
     .. math:: \tilde x_i = \lambda x_i + (1 - \lambda) x'_{\sigma(i)}, \quad
         \sigma = \arg\min_{\text{permutations}} \sum_{i=1}^k d(x_i, x'_{\sigma(i)})
 
-    Mixed samples stay nearer to clusters and manifolds of the data the larger k is; with the
-    same alpha they also move less, see `ratios.matched_alpha`.
+    The larger k is, the nearer mixed samples stay to the data's clusters and manifolds. At equal
+    alpha they also move less; `ratios.matched_alpha` returns the alpha that makes up for it.
 
     Args:
       batch: samples [n, ...], floats or uint8 pixels, or a pytree of arrays with one row per
-        sample. Its leaf of highest rank is matched (the first on a tie; dictionaries go by
-        sorted keys).
+        sample. Transport matches the leaf of highest rank (the first on a tie, in the order of
+        sorted keys for dictionaries).
       labels: float targets [n, ...], a pytree of them, or None.
       rng: a JAX key.
-      k: size of the groups; divides n at least twice. k = 1 is `mixup`, draw for draw.
-      alpha: concentration of the ratio's Beta, > 0; not checked where it is traced.
-      solver: "sinkhorn", "exact", or any function costs [g, k, k] -> columns [g, k].
-      cost: squared Euclidean distance, or Euclidean as in the authors' code.
-      groups: "disjoint" groups, or "permute" as in the authors' code; see
-        `pairings.transport`.
-      features: batch -> [n, ...], matched instead.
+      k: size of the groups. It divides n into at least two groups, or is 1. With k = 1 this is
+        `mixup`, draw for draw.
+      alpha: concentration of the ratio's Beta distribution, > 0. Not checked when traced.
+      solver: "sinkhorn", "exact", or a function costs [g, k, k] -> columns [g, k].
+      cost: "sqeuclidean", the squared Euclidean distance, or "euclidean", the distance, as in the
+        authors' code.
+      groups: "disjoint", or "permute" as in the authors' code; see `pairings.transport`.
+      features: batch -> [n, ...], the features to match; by default the leaf of highest rank.
       shared: draw ratio and mask once for the whole batch rather than once per sample.
 
     Returns:
@@ -266,7 +268,7 @@ def kmixup(
     Raises:
       ValueError: if k does not divide n or leaves fewer than two groups, alpha is not
         positive and finite, an option is unknown, or shapes do not match.
-      TypeError: if labels are not float, or the batch neither float nor uint8.
+      TypeError: if labels are not float, or the batch is neither float nor uint8.
 
     Example:
       >>> images, labels = jnp.ones((8, 8, 8, 3)), jnp.eye(8)

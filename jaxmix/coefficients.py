@@ -64,7 +64,7 @@ def profile(
       space: the lengths of the sample's axes, such as (h, w).
       rng: a JAX key.
       anchor: index of the place j, one number per axis of space.
-      alpha: concentration of the ratio's Beta, > 0; not checked where it is traced.
+      alpha: concentration of the ratio's Beta distribution, > 0. Not checked when traced.
       form: "paper" or "exact".
       num_draws: how many masks are drawn, at the least, and at least 2. Memory does not grow with it.
 

@@ -1,7 +1,9 @@
-"""What every pairwise method is made of: a draw of who, how much and where, and its application.
+"""The functions that every pairwise method is composed of.
 
-mix = apply . draw          draw: who x how much x where -> Mix
-combine                     the n-ary case: any weights over the whole batch
+draw        picks partners, ratios and weights, and returns them as a Mix
+apply       mixes a batch and its labels by a Mix
+mix         draws and applies
+combine     mixes whole batches by any matrix of weights
 """
 
 import functools
@@ -17,14 +19,14 @@ from jaxmix.types import Batch, FeatureFn, Guide, Labels, MaskFn, PairingFn, Rat
 
 
 class Mix(NamedTuple):
-    """The record of a draw: with it, a mix can be logged, replayed and applied to more arrays.
+    """The record of a draw, which you can log, replay and apply to more arrays.
 
     Attributes:
       partner: index of every sample's partner, [n].
-      weight: the sample's own share, in float32; the partner's is 1 - weight. Or booleans, true
-        where the sample stays. [n] where it holds for the whole sample, else [n, *space].
-      share: the sample's share of the labels, [n], where it is not the mean of weight; as what a
-        network attends to says. `draw` leaves it None.
+      weight: the sample's own weight, float32; the partner's is 1 - weight. Or booleans, which
+        are true where the sample stays. [n] for whole samples, [n, *space] for every place.
+      share: the sample's share of the labels, [n], if it is not the mean of weight. TransMix, for
+        example, takes it from a network's attention. `draw` leaves it None.
     """
 
     partner: Int[Array, " n"]
@@ -33,7 +35,7 @@ class Mix(NamedTuple):
 
     @property
     def ratio(self) -> Float[Array, "*batches n"]:
-        """The sample's share of the labels, [n]: share, or else the mean of weight over space."""
+        """The sample's share of the labels, [n]: `share` if set, else the mean of `weight` over space."""
         if self.share is not None:
             return self.share
         return jnp.mean(self.weight, axis=range(self.partner.ndim, self.weight.ndim), dtype=jnp.float32)
@@ -50,31 +52,33 @@ def draw(
     guide: FeatureFn | None = None,
     labels: Labels = None,
 ) -> Mix:
-    """Draws who is mixed with whom, how much and where.
+    """Draws partners, ratios and weights for a batch.
 
     Args:
       batch: samples [n, *space, channels], floats or uint8 pixels, or a pytree of arrays aligned
-        in n and space. With weights [n], one row per sample is all that is asked; with booleans
-        for weights, leaves may have any dtype.
+        in n and space. With weights [n], leaves need only one row per sample. With boolean
+        weights, leaves may have any dtype.
       rng: a JAX key.
-      pairing: who is mixed with whom, (batch, rng) -> partner [n].
-      ratio: how much, (n, rng) -> shares of the sample itself, [n].
-      mask: where, (space, ratio, rng) -> weights [n] or [n, *space], floats or booleans.
-      shared: draw ratio and mask once for the whole batch rather than once per sample. A guided
-        mask then shares the ratio, and still looks at every sample.
-      guide: batch -> [n, *space] or coarser, what a guided mask looks at, such as
+      pairing: picks each sample's partner, (batch, rng) -> partner [n].
+      ratio: draws each sample's own share, (n, rng) -> [n].
+      mask: draws each sample's own weights, (space, ratio, rng) -> [n] or [n, *space], floats or
+        booleans.
+      shared: draw ratio and mask once for the whole batch rather than once per sample. With a
+        guided mask, samples share the ratio only.
+      guide: maps for a guided mask, batch -> [n, *space] or coarser, such as
         `saliency.spectral_residual`. No gradient flows through it.
-      labels: float targets [n, ...], a pytree of them, or None. A pairing that looks at labels is
-        given them.
+      labels: float targets [n, ...], a pytree of them, or None. Only a pairing with an option
+        `labels` uses them here.
 
     Returns:
       The record of the draw.
 
     Raises:
-      ValueError: if the batch is empty or its leaves differ in n, if a part returns a shape
-        other than the above, or if a mask lacks its guide, has two, or a guide lacks its mask.
-      TypeError: if a leaf is neither float nor uint8 and weights are not booleans, partners are
-        not integers, or what the guide returns is no array of real numbers.
+      ValueError: if the batch is empty or its leaves differ in n, if a part returns another
+        shape than the above, if a guided mask has no guide or two, or if there is a guide and
+        the mask is not guided.
+      TypeError: if a leaf is neither float nor uint8 and weights are not booleans, if partners
+        are not integers, or if the guide does not return an array of real numbers.
 
     Example:
       >>> images = jnp.ones((4, 8, 8, 3))
@@ -106,21 +110,21 @@ def draw(
 
 
 def partners(batch: Batch, rng: PRNGKeyArray, *, pairing: PairingFn, labels: Labels = None) -> Int[Array, " n"]:
-    """Asks a pairing who is mixed with whom: for methods that do more than `apply` does.
+    """Draws partners alone, for methods that do more than `apply`.
 
     Args:
       batch: samples [n, ...], or a pytree of them.
       rng: a JAX key.
-      pairing: who is mixed with whom, (batch, rng) -> partner [n].
-      labels: float targets [n, ...], a pytree of them, or None. A pairing that looks at labels is
-        given them.
+      pairing: picks each sample's partner, (batch, rng) -> partner [n].
+      labels: float targets [n, ...], a pytree of them, or None. Only a pairing with an option
+        `labels` uses them.
 
     Returns:
       Partner indices [n].
 
     Raises:
-      ValueError: if the batch is empty or its leaves differ in n, or the pairing returns another
-        shape.
+      ValueError: if the batch is empty, its leaves differ in n, or the pairing returns another
+        shape than [n].
       TypeError: if partners are not integers.
 
     Example:
@@ -136,24 +140,24 @@ def partners(batch: Batch, rng: PRNGKeyArray, *, pairing: PairingFn, labels: Lab
 
 
 def apply(mix: Mix, batch: Batch, labels: Labels = None) -> tuple[Batch, Labels]:
-    r"""Applies a draw: its weight to a batch, its ratio to labels.
+    r"""Mixes a batch by the weight of a draw, and labels by its ratio.
 
     .. math:: \tilde x = W \odot x + (1 - W) \odot x_\pi, \quad \tilde y = \bar W y + (1 - \bar W) y_\pi
 
     Args:
-      mix: what `draw` returned for this batch, or for one aligned with it.
-      batch: an array [n, *space, ...] or a pytree of them; of any space, [n, ...], where the
-        weight is [n]. Floats, or uint8 pixels, which are mixed in float32 and rounded; of any
-        dtype where weights are booleans, which select.
+      mix: the record that `draw` returned for this batch, or for a batch aligned with it.
+      batch: an array [n, *space, ...], or a pytree of them; [n, ...] if weights are [n]. Floats,
+        or uint8 pixels, which are mixed in float32 and rounded. With boolean weights, which
+        select, any dtype.
       labels: float targets [n, ...], a pytree of them, or None.
 
     Returns:
-      The mixed batch and labels, shaped and typed like the inputs. What is not finite in a
-      partner is so in the mix, also where its weight is 0; not where it is False.
+      The mixed batch and labels, shaped and typed like the inputs. Float weights pass on a
+      partner's NaN or infinity even where the partner's weight is 0; boolean weights do not.
 
     Raises:
-      ValueError: if a leaf does not start with the shape of what it is weighted by, or the
-        mix has not one partner per weight.
+      ValueError: if a leaf does not start with the shape of the weights, if there is not one
+        partner for each row of weights, or if a share is not [n].
       TypeError: if a leaf of the batch is neither float nor uint8 and weights are not booleans,
         or labels are not float.
 
@@ -196,19 +200,21 @@ def mix(
     shared: bool = False,
     guide: FeatureFn | None = None,
 ) -> tuple[Batch, Labels]:
-    """Draws and applies: every pairwise method is this function with its own parts.
+    """Draws and applies a mix: every pairwise method is this function with its own parts.
 
     Args:
       batch: samples [n, *space, channels], floats or uint8 pixels, or a pytree of arrays aligned
-        in n and space. With weights [n], one row per sample is all that is asked.
-      labels: float targets [n, ...], a pytree of them, or None. A pairing that looks at labels is
-        given them.
+        in n and space. With weights [n], leaves need only one row per sample. With boolean
+        weights, leaves may have any dtype.
+      labels: float targets [n, ...], a pytree of them, or None. A pairing with an option `labels`
+        uses them, too.
       rng: a JAX key.
-      pairing: who is mixed with whom, (batch, rng) -> partner [n].
-      ratio: how much, (n, rng) -> shares of the sample itself, [n].
-      mask: where, (space, ratio, rng) -> weights [n] or [n, *space].
+      pairing: picks each sample's partner, (batch, rng) -> partner [n].
+      ratio: draws each sample's own share, (n, rng) -> [n].
+      mask: draws each sample's own weights, (space, ratio, rng) -> [n] or [n, *space], floats or
+        booleans.
       shared: draw ratio and mask once for the whole batch rather than once per sample.
-      guide: batch -> [n, *space] or coarser, what a guided mask looks at.
+      guide: maps for a guided mask, batch -> [n, *space] or coarser; None for other masks.
 
     Returns:
       The mixed batch and labels, shaped and typed like the inputs.
@@ -229,14 +235,14 @@ def mix(
 
 
 def combine(weights: Float[Array, "n m"], x: PyTree) -> PyTree:
-    """Takes weighted sums over the whole batch: `apply` is the case of two weights per row.
+    """Returns weighted sums over the whole batch, where `apply` mixes two samples.
 
     Args:
-      weights: [n, m]; rows that sum to 1 give points of the batch's convex hull.
-      x: arrays [m, ...], floats or uint8 pixels, or a pytree of them.
+      weights: [n, m]. Nonnegative rows that sum to 1 give points in the convex hull of x.
+      x: an array [m, ...], floats or uint8 pixels, or a pytree of them.
 
     Returns:
-      Arrays [n, ...] typed like x, computed in float32.
+      Arrays [n, ...], computed in float32 and typed like x.
 
     Raises:
       ValueError: if weights are not a matrix, or a leaf does not have m rows.
@@ -264,26 +270,26 @@ def combine(weights: Float[Array, "n m"], x: PyTree) -> PyTree:
 
 
 def _select(x: Array, partner: Array, weight: Array) -> Array:
-    """x where weight is true, x[partner] elsewhere."""
+    """Returns x where weight is true, x[partner] elsewhere."""
     return jnp.where(jnp.expand_dims(weight, range(weight.ndim, x.ndim)), x, layout.rows(x, partner))
 
 
 def _blend(x: Array, partner: Array, weight: Array) -> Array:
-    """weight x + (1 - weight) x[partner], typed like x."""
+    """Returns weight x + (1 - weight) x[partner], typed like x."""
     wide = dtypes.widened(x)
     weight = jnp.expand_dims(weight, range(weight.ndim, x.ndim)).astype(wide.dtype)
     return dtypes.narrowed(weight * wide + (1 - weight) * dtypes.widened(layout.rows(x, partner)), x.dtype)
 
 
 def _looking(part: Any, **seen: Any) -> Any:
-    """The part, bound to what it has an option for and is not bound to already."""
+    """Binds a part to those of the values for which it has an option that is not bound yet."""
     bound = getattr(part, "keywords", {})
     wanted = {name: value for name, value in seen.items() if name in signatures.options(part) and name not in bound}
     return functools.partial(part, **wanted) if wanted else part
 
 
 def _guide_of(batch: Batch, partner: Array, guide: FeatureFn, space: Space) -> Guide:
-    """What a guide says of every sample and of its partner, as constants."""
+    """Returns a guide's maps of every sample and of its partner, without gradients."""
     maps = guide(jax.lax.stop_gradient(batch))
     dtype = getattr(maps, "dtype", None)
     if dtype is None or not any(jnp.issubdtype(dtype, kind) for kind in (jnp.floating, jnp.integer, jnp.bool_)):
@@ -299,7 +305,7 @@ def _guide_of(batch: Batch, partner: Array, guide: FeatureFn, space: Space) -> G
 
 
 def _shaped(part: str, value: Array, *shapes: tuple[int, ...]) -> Array:
-    """The value itself, once its shape is one of those expected of that part of a draw."""
+    """Returns a part's value, after checking that it has one of the expected shapes."""
     if jnp.shape(value) not in shapes:
         wanted = " or ".join(str(shape) for shape in dict.fromkeys(shapes))
         raise ValueError(f"the {part} returned shape {jnp.shape(value)}, where {wanted} was expected")

@@ -1,4 +1,4 @@
-"""The methods that cut from the partner, pixel by pixel: their masks are booleans, which select."""
+"""Methods that paste pixels of the partner: their masks are booleans, which select."""
 
 import functools
 
@@ -17,21 +17,21 @@ def cutmix(
     pairing: PairingFn = pairings.permutation,
     shared: bool = False,
 ) -> tuple[Batch, Labels]:
-    r"""Replaces a box of every sample by the partner's, and mixes labels by the box' true area.
+    r"""Replaces a box of every sample by the partner's and mixes labels by the box's true area.
 
     .. math:: \tilde x = W \odot x + (1 - W) \odot x_\pi, \quad \tilde y = \bar W y + (1 - \bar W) y_\pi
 
-    with W zero in a box of area :math:`1 - \lambda` before clipping and rounding, one
-    elsewhere, and :math:`\bar W` its mean.
+    W is zero in a box, whose area is :math:`1 - \lambda` before clipping and rounding, and one
+    elsewhere. :math:`\bar W` is its mean.
 
     Args:
       batch: samples [n, *space, channels], floats or uint8 pixels, or a pytree of arrays aligned
-        in n and space. Of any number of spatial axes, channels last: gray images end in
-        [..., None]. Any other dtype, too: class maps and padding masks are selected, not blended.
+        in n and space. Any number of spatial axes; channels come last, so gray images end in
+        [..., None]. Other dtypes work too: class maps and padding masks are selected, not blended.
       labels: float targets [n, ...], a pytree of them, or None.
       rng: a JAX key.
-      alpha: concentration of the ratio's Beta, > 0; not checked where it is traced.
-      pairing: who is mixed with whom.
+      alpha: concentration of the ratio's Beta distribution, > 0. Not checked when traced.
+      pairing: picks each sample's partner; by default a random permutation.
       shared: draw ratio and mask once for the whole batch rather than once per sample.
 
     Returns:
@@ -72,23 +72,23 @@ def fmix(
     pairing: PairingFn = pairings.permutation,
     shared: bool = False,
 ) -> tuple[Batch, Labels]:
-    r"""Replaces what smooth noise cuts out of every sample by the partner's.
+    r"""Replaces regions of every sample, cut out by smooth noise, by the partner's.
 
     .. math:: \tilde x = W \odot x + (1 - W) \odot x_\pi, \quad \tilde y = \bar W y + (1 - \bar W) y_\pi
 
-    with W one where the noise of `masks.fourier` is highest, in a share of :math:`\lambda` of the
-    places, zero elsewhere, and :math:`\bar W` its mean.
+    W is one where the noise of `masks.fourier` is highest, in a share :math:`\lambda` of the
+    places, and zero elsewhere. :math:`\bar W` is its mean.
 
     Args:
       batch: samples [n, *space, channels], floats or uint8 pixels, or a pytree of arrays aligned
-        in n and space. Of any number of spatial axes, channels last: gray images end in
-        [..., None]. Any other dtype, too: class maps and padding masks are selected, not blended.
+        in n and space. Any number of spatial axes; channels come last, so gray images end in
+        [..., None]. Other dtypes work too: class maps and padding masks are selected, not blended.
       labels: float targets [n, ...], a pytree of them, or None.
       rng: a JAX key.
-      alpha: concentration of the ratio's Beta, > 0; not checked where it is traced.
-      decay: the power of the frequency that the noise's amplitudes fall with, at least 0; the
-        larger, the smoother are the borders. Not checked where it is traced.
-      pairing: who is mixed with whom.
+      alpha: concentration of the ratio's Beta distribution, > 0. Not checked when traced.
+      decay: exponent of the noise's spectrum, at least 0: amplitudes fall as the frequency to the
+        power -decay. A larger decay gives smoother borders. Not checked when traced.
+      pairing: picks each sample's partner; by default a random permutation.
       shared: draw ratio and mask once for the whole batch rather than once per sample.
 
     Returns:
@@ -133,27 +133,27 @@ def gridmix(
 
     .. math:: \tilde x = W \odot x + (1 - W) \odot x_\pi, \quad \tilde y = \bar W y + (1 - \bar W) y_\pi
 
-    with W one in each cell of a grid with probability :math:`\lambda`, else zero, and
-    :math:`\bar W` its mean. The paper also trains the network to tell each cell's label: what
-    `draw` returns with `masks.grid` says whose each is.
+    W is one in each cell of a grid with probability :math:`\lambda`, else zero, and
+    :math:`\bar W` is its mean. The paper also trains the network to predict each cell's label.
+    For that, `draw` with `masks.grid` returns which cells are the sample's own.
 
     Args:
       batch: samples [n, *space, channels], floats or uint8 pixels, or a pytree of arrays aligned
-        in n and space. Of any number of spatial axes, channels last: gray images end in
-        [..., None]. Any other dtype, too: class maps and padding masks are selected, not blended.
+        in n and space. Any number of spatial axes; channels come last, so gray images end in
+        [..., None]. Other dtypes work too: class maps and padding masks are selected, not blended.
       labels: float targets [n, ...], a pytree of them, or None.
       rng: a JAX key.
-      alpha: concentration of the ratio's Beta, > 0; not checked where it is traced.
-      cells: how many there are along each axis; one for each place of a shorter one.
-      pairing: who is mixed with whom.
+      alpha: concentration of the ratio's Beta distribution, > 0. Not checked when traced.
+      cells: number of cells along each axis. A shorter axis has one cell for each place.
+      pairing: picks each sample's partner; by default a random permutation.
       shared: draw ratio and mask once for the whole batch rather than once per sample.
 
     Returns:
       The mixed batch and labels, shaped and typed like the inputs.
 
     Raises:
-      ValueError: if alpha is not positive and finite, there is not one cell, shapes do
-        not match, or the batch has no spatial axis longer than 1.
+      ValueError: if alpha is not positive and finite, cells is less than 1, shapes do not
+        match, or the batch has no spatial axis longer than 1.
       TypeError: if labels are not float.
 
     Example:

@@ -1,4 +1,4 @@
-"""The methods that cut from the partner what counts most in it: their masks look at a guide."""
+"""Methods that paste the most salient part of the partner: their masks look at a guide."""
 
 import functools
 
@@ -22,22 +22,23 @@ def saliencymix(
 
     .. math:: \tilde x = W \odot x + (1 - W) \odot x_\pi, \quad \tilde y = \bar W y + (1 - \bar W) y_\pi
 
-    with W zero in a box of area :math:`1 - \lambda` before clipping and rounding, one
-    elsewhere, and :math:`\bar W` its mean. The box' centre is where the guide of the partner is
+    W is zero in a box, whose area is :math:`1 - \lambda` before clipping and rounding, and one
+    elsewhere. :math:`\bar W` is its mean. The box is centred where the partner's guide is
     highest. The released code looks at one sample of a batch, and cuts the same box from all.
 
     Args:
       batch: samples [n, *space, channels], floats or uint8 pixels, or a pytree of arrays aligned
-        in n and space. Leaves of any other dtype, too, as the guide may look at: the ready-made
-        one looks at the leaf of highest rank, which has to be floats or pixels.
+        in n and space. Leaves of other dtypes work too, if the guide takes them. The default
+        guide looks at the leaf of highest rank, which must be floats or uint8 pixels.
       labels: float targets [n, ...], a pytree of them, or None.
       rng: a JAX key.
-      alpha: concentration of the ratio's Beta, > 0; not checked where it is traced.
-      guide: how salient each place is, batch -> [n, *space] or coarser. A network is one by
-        `guide=lambda batch: attention_of(params, batch)`; no gradient flows through it.
-      pairing: who is mixed with whom.
-      shared: draw ratio and mask once for the whole batch rather than once per sample. Only the
-        ratio is the same then: each box is where its partner is salient.
+      alpha: concentration of the ratio's Beta distribution, > 0. Not checked when traced.
+      guide: returns how salient each place is, batch -> [n, *space] or coarser; by default the
+        spectral residual. To use a network, pass `lambda batch: attention_of(params, batch)`.
+        No gradient flows through the guide.
+      pairing: picks each sample's partner; by default a random permutation.
+      shared: draw ratio and mask once for the whole batch rather than once per sample. Samples
+        then share the ratio only: each box still lies where its partner is salient.
 
     Returns:
       The mixed batch and labels, shaped and typed like the inputs.
@@ -78,27 +79,29 @@ def attentivemix(
     guide: FeatureFn = saliency.spectral_residual,
     pairing: PairingFn = pairings.permutation,
 ) -> tuple[Batch, Labels]:
-    r"""Replaces the cells of every sample in which the partner is most salient by the partner's.
+    r"""Replaces cells of every sample by the partner's most salient cells.
 
     .. math:: \tilde x = W \odot x + (1 - W) \odot x_\pi, \quad \tilde y = \bar W y + (1 - \bar W) y_\pi
 
-    with W zero in those cells of a grid, one elsewhere, and :math:`\bar W` its mean. It is
-    Attentive CutMix, whose guide is the last map of a pretrained network. The share is the same
-    for all; for one that is drawn, put `ratios.beta` and `masks.salient_cells` together by `mix`.
+    W is zero in those cells of a grid and one elsewhere. :math:`\bar W` is its mean. This is
+    Attentive CutMix, in which the last feature map of a pretrained network is the guide. All
+    samples have the same ratio. To draw it, call `mix` with `ratios.beta` and
+    `masks.salient_cells`.
 
     Args:
       batch: samples [n, *space, channels], floats or uint8 pixels, or a pytree of arrays aligned
-        in n and space. Leaves of any other dtype, too, as the guide may look at: the ready-made
-        one looks at the leaf of highest rank, which has to be floats or pixels.
+        in n and space. Leaves of other dtypes work too, if the guide takes them. The default
+        guide looks at the leaf of highest rank, which must be floats or uint8 pixels.
       labels: float targets [n, ...], a pytree of them, or None.
       rng: a JAX key.
-      ratio: the sample's own share before rounding to cells, in [0, 1]; 6 of 7 x 7 cells are the
-        partner's in the paper. Not checked where it is traced.
-      cells: number of cells along each axis; as many as the axis or the guide has places, where
-        these are fewer.
-      guide: how salient each place is, batch -> [n, *space] or coarser. A network is one by
-        `guide=lambda batch: attention_of(params, batch)`; no gradient flows through it.
-      pairing: who is mixed with whom.
+      ratio: the sample's own share before rounding to cells, in [0, 1]. The paper gives 6 of
+        7 x 7 cells to the partner. Not checked when traced.
+      cells: number of cells along each axis, at most the number of places of the axis and of the
+        guide.
+      guide: returns how salient each place is, batch -> [n, *space] or coarser; by default the
+        spectral residual. To use a network, pass `lambda batch: attention_of(params, batch)`.
+        No gradient flows through the guide.
+      pairing: picks each sample's partner; by default a random permutation.
 
     Returns:
       The mixed batch and labels, shaped and typed like the inputs.

@@ -39,11 +39,11 @@ def varmixup(
       rng: a JAX key.
       encode: batch -> latents [n, ...], such as the mean of a VAE's posterior.
       decode: latents -> batch, such as the mean of a VAE's likelihood.
-      alpha: concentration of the ratio's Beta, > 0; not checked where it is traced.
+      alpha: concentration of the ratio's Beta distribution, > 0. Not checked when traced.
       interpolation: "linear", or "slerp" along the arc between two latents, which keeps the norm
         that a linear mix of independent ones shrinks.
       real_fraction: chance of each sample to be left as it is, neither mixed nor decoded.
-      pairing: who is mixed with whom, of the latents.
+      pairing: picks each sample's partner, given the latents; by default a random permutation.
 
     Returns:
       The mixed batch and labels, shaped and typed like the inputs.
@@ -103,9 +103,9 @@ def adversarial_varmixup(
       loss: (batch, labels) -> what is climbed, such as the classifier's mean cross-entropy.
       epsilon: how far a latent may move in each coordinate, > 0.
       num_steps: how many gradients are taken.
-      alpha: concentration of the ratio's Beta, > 0; not checked where it is traced.
+      alpha: concentration of the ratio's Beta distribution, > 0. Not checked when traced.
       interpolation: "linear" or "slerp".
-      pairing: who is mixed with whom, of the latents.
+      pairing: picks each sample's partner, given the latents; by default a random permutation.
 
     Returns:
       The mixed batch, through which no gradient flows, and labels, shaped and typed like the inputs.

@@ -62,7 +62,7 @@ def constant(n: int, rng: PRNGKeyArray, *, ratio: Scalar) -> Float[Array, " n"]:
     Args:
       n: number of shares.
       rng: ignored.
-      ratio: the share, in [0, 1]; not checked where it is traced.
+      ratio: the share, in [0, 1]; not checked when traced.
 
     Returns:
       Float32 shares of shape [n].

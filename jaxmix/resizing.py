@@ -1,4 +1,4 @@
-"""The method that makes the partner smaller: its patch shows the whole of it."""
+"""The method that pastes the whole partner, resized to a patch."""
 
 import functools
 
@@ -21,34 +21,34 @@ def resizemix(
     pairing: PairingFn = pairings.permutation,
     shared: bool = False,
 ) -> tuple[Batch, Labels]:
-    r"""Pastes the whole partner, made smaller, into every sample, and mixes labels by the patch' true area.
+    r"""Pastes the whole partner, resized to a patch, into every sample and mixes labels by the patch's true area.
 
     .. math:: \tilde x = W \odot x + (1 - W) \odot R(x_\pi), \quad \tilde y = \bar W y + (1 - \bar W) y_\pi
 
-    with W zero in a patch, one elsewhere, and R the partner resized to the patch, whose sides are
-    :math:`\tau \sim U(\text{scale})` of the sample's, rounded to whole places (halves to even), at
-    least one. It lies wholly inside, at any place that it fits into with equal probability.
+    W is zero in a patch and one elsewhere. R resizes the partner to the patch. The patch's sides
+    are the sample's times :math:`\tau \sim U(\text{scale})`, rounded to whole places (halves to
+    even), and at least one place long. All positions at which the patch lies inside the sample
+    are equally likely.
 
-    Each place of the patch shows the place of the partner that its middle falls on, which is not
-    blended: so every leaf is resized alike, class maps as images. A sample that meets itself is
-    pasted into itself.
+    Resizing takes the nearest place and does not interpolate, so it treats class maps like
+    images. A sample that is its own partner is pasted into itself.
 
     Args:
       batch: samples [n, *space, channels], floats or uint8 pixels, or a pytree of arrays aligned
-        in n and space. Of any number of spatial axes, channels last: gray images end in
-        [..., None]. Any other dtype, too: class maps and padding masks are selected, not blended.
+        in n and space. Any number of spatial axes; channels come last, so gray images end in
+        [..., None]. Other dtypes work too: class maps and padding masks are selected, not blended.
       labels: float targets [n, ...], a pytree of them, or None.
       rng: a JAX key.
-      scale: the least and the largest side of the patch, as shares of the sample's sides, in
-        [0, 1]; not checked where they are traced.
-      pairing: who is mixed with whom.
+      scale: range (low, high) of the patch's sides as shares of the sample's sides, in [0, 1].
+        Not checked when traced.
+      pairing: picks each sample's partner; by default a random permutation.
       shared: draw ratio and mask once for the whole batch rather than once per sample.
 
     Returns:
       The mixed batch and labels, shaped and typed like the inputs.
 
     Raises:
-      ValueError: if scale is no range within [0, 1], shapes do not match, or the batch has no
+      ValueError: if scale is not a range within [0, 1], shapes do not match, or the batch has no
         spatial axis longer than 1.
       TypeError: if labels are not float.
 
@@ -84,7 +84,7 @@ def resizemix(
 def _patches(
     space: Space, scale: tuple[Scalar, Scalar], n: int, rng: PRNGKeyArray
 ) -> tuple[list[Bool[Array, "n _"]], list[Int[Array, "n _"]]]:
-    """Of every axis: which places lie in the patch, and which place of the partner each of these shows."""
+    """Returns for every axis which places lie in the patch, and which place of the partner each place shows."""
     scale_rng, *starts = jax.random.split(rng, 1 + len(space))
     tau = jax.random.uniform(scale_rng, (n,), jnp.float32, *scale)
     sides, sources = [], []
@@ -98,9 +98,10 @@ def _patches(
 
 
 def _source(place: Int[Array, "n l"], size: Int[Array, "n 1"], length: int) -> Int[Array, "n l"]:
-    """floor((place + 1/2) length / size), in integers.
+    """Returns floor((place + 1/2) length / size), in integers.
 
-    A float gives it within one; what is left is small, and right though its terms overflow int32.
+    The float estimate is off by at most one. The remainder is small, so it is exact even if both
+    of its terms overflow int32.
     """
     numerator, denominator = (2 * place + 1) * length, 2 * size
     estimate = ((2 * place + 1).astype(jnp.float32) * (length / denominator.astype(jnp.float32))).astype(jnp.int32)
@@ -108,7 +109,7 @@ def _source(place: Int[Array, "n l"], size: Int[Array, "n 1"], length: int) -> I
 
 
 def _resampled(x: Array, sources: list[Int[Array, "n _"]]) -> Array:
-    """x at these places of every axis of its space."""
+    """Returns x at the given places of every axis of its space."""
 
     def along(sample: Array, source: Array, axis: int) -> Array:
         return jnp.moveaxis(layout.rows(jnp.moveaxis(sample, axis, 0), source), 0, axis)

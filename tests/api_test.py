@@ -77,10 +77,10 @@ WORDS = {
     "labels": ("float targets [n, ...], a pytree of them, or None.", "float targets [m, c]."),
     "rng": ("a JAX key.",),
     "alpha": (
-        "concentration of the ratio's Beta, > 0; not checked where it is traced.",
+        "concentration of the ratio's Beta distribution, > 0. Not checked when traced.",
         "concentration of the Dirichlet, > 0, or a range (low, high)",
     ),
-    "pairing": ("who is mixed with whom",),
+    "pairing": ("picks each sample's partner",),
     "shared": ("draw ratio and mask once for the whole batch rather than once per sample.",),
 }
 

@@ -21,7 +21,7 @@ def grid(space: Space, ratio: Float[Array, " n"], rng: PRNGKeyArray, *, cells: i
     Args:
       space: the lengths of the sample's axes, such as (h, w); axes of length 1 are covered
         whole.
-      ratio: shares of the sample itself, [n].
+      ratio: each sample's own share, [n], in [0, 1].
       rng: a JAX key, for the cells.
       cells: how many there are along each axis; one for each place of a shorter one.
 

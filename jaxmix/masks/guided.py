@@ -26,7 +26,7 @@ def salient_box(
     Args:
       space: the lengths of the sample's axes, such as (h, w); axes of length 1 are covered
         whole.
-      ratio: shares of the sample itself, [n].
+      ratio: each sample's own share, [n], in [0, 1].
       rng: ignored.
       guide: of every sample and of its partner, [n, *space] or coarser; `jaxmix.draw` gives it.
         A coarse place stands for the middle of what it covers.
@@ -69,7 +69,7 @@ def salient_cells(
 
     Args:
       space: the lengths of the sample's axes, such as (h, w).
-      ratio: shares of the sample itself, [n].
+      ratio: each sample's own share, [n], in [0, 1].
       rng: ignored.
       guide: of every sample and of its partner, [n, *space] or coarser; `jaxmix.draw` gives it.
       cells: number of cells along each axis; as many as the axis or the guide has places, where

@@ -38,7 +38,7 @@ def fourier(
     Args:
       space: the lengths of the sample's axes, such as (h, w); axes of length 1 are covered
         whole.
-      ratio: shares of the sample itself, [n].
+      ratio: each sample's own share, [n], in [0, 1].
       rng: a JAX key, for the noise.
       decay: :math:`\delta`, the power of the frequency that amplitudes fall with, at least 0; not
         checked where it is traced. The larger, the smoother.

@@ -18,7 +18,7 @@ def uniform(space: Space, ratio: Float[Array, " n"], rng: PRNGKeyArray) -> Float
 
     Args:
       space: ignored; any, empty included.
-      ratio: shares of the sample itself, [n].
+      ratio: each sample's own share, [n], in [0, 1].
       rng: ignored.
 
     Returns:
@@ -47,7 +47,7 @@ def box(space: Space, ratio: Float[Array, " n"], rng: PRNGKeyArray) -> Bool[Arra
     Args:
       space: the lengths of the sample's axes, such as (h, w); axes of length 1 are covered
         whole.
-      ratio: shares of the sample itself, [n].
+      ratio: each sample's own share, [n], in [0, 1].
       rng: a JAX key, for the centres.
 
     Returns:
@@ -81,7 +81,7 @@ def framed_box(
     Args:
       space: the lengths of the sample's axes, such as (h, w); axes of length 1 are covered
         whole.
-      ratio: shares of the sample itself, [n].
+      ratio: each sample's own share, [n], in [0, 1].
       rng: a JAX key, for the centres.
       area_ratio: :math:`\rho`, the box' part of the partner's share, in [0, 1]; not checked
         where it is traced.
@@ -125,7 +125,7 @@ def gaussian(space: Space, ratio: Float[Array, " n"], rng: PRNGKeyArray) -> Floa
     Args:
       space: the lengths of the sample's axes, such as (h, w); axes of length 1 are covered
         whole.
-      ratio: shares of the sample itself, [n].
+      ratio: each sample's own share, [n], in [0, 1].
       rng: a JAX key, for the centres.
 
     Returns:
@@ -168,7 +168,7 @@ def smooth_spot(space: Space, ratio: Float[Array, " n"], rng: PRNGKeyArray) -> F
     Args:
       space: the lengths of the sample's axes, such as (h, w); axes of length 1 are covered
         whole.
-      ratio: shares of the sample itself, [n].
+      ratio: each sample's own share, [n], in [0, 1].
       rng: a JAX key, for the centres.
 
     Returns:

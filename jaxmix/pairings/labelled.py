@@ -22,7 +22,7 @@ def similar_labels(batch: Batch, rng: PRNGKeyArray, *, bandwidth: Scalar, labels
       batch: samples [n, ...], or a pytree of them.
       rng: a JAX key.
       bandwidth: :math:`\sigma`, > 0, in units of the labels: partners' labels mostly lie within
-        two of it. Not checked where it is traced.
+        two of it. Not checked when traced.
       labels: float targets [n, ...], or a pytree of them, whose numbers count alike. Methods
         fill it with their own.
 

@@ -21,7 +21,7 @@ def theta_moments(alpha: Scalar) -> tuple[Float[Array, ""], Float[Array, ""]]:
         \sigma^2 = \frac1{4 (2 \alpha + 1)} - (\bar\theta - \tfrac12)^2
 
     Args:
-      alpha: concentration, > 0; not checked where it is traced. Both are differentiable in it.
+      alpha: concentration, > 0; not checked when traced. Both are differentiable in it.
 
     Returns:
       Float32 scalars: the mean, from 1 (alpha -> 0) to 1/2, and the variance.
@@ -85,7 +85,7 @@ def contract(batch: Batch, mean_batch: Batch, *, alpha: Scalar) -> Batch:
     Args:
       batch: floats or uint8 pixels [n, ...], or a pytree of them; labels as well.
       mean_batch: their mean over the data, [...], or a pytree of means.
-      alpha: concentration of the ratio's Beta, > 0; not checked where it is traced.
+      alpha: concentration of the ratio's Beta distribution, > 0. Not checked when traced.
 
     Returns:
       What was passed as batch, contracted, in the same shapes and dtypes.
@@ -196,14 +196,14 @@ def perturbed_erm(batch: Batch, labels: Labels, rng: PRNGKeyArray, *, alpha: Sca
         sample.
       labels: float targets [n, ...], a pytree of them, or None.
       rng: a JAX key.
-      alpha: concentration of the ratio's Beta, > 0; not checked where it is traced.
+      alpha: concentration of the ratio's Beta distribution, > 0. Not checked when traced.
 
     Returns:
       The perturbed batch and labels, shaped and typed like the inputs.
 
     Raises:
       ValueError: if alpha is not positive and finite, or shapes do not match.
-      TypeError: if labels are not float, or the batch neither float nor uint8.
+      TypeError: if labels are not float, or the batch is neither float nor uint8.
 
     Example:
       >>> images, labels = jnp.ones((4, 8, 8, 3)), jnp.eye(4)

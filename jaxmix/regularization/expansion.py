@@ -64,7 +64,7 @@ def approximate_mixup_loss(
       labels: float targets [n, c]; for cross-entropy they sum to 1.
       rng: a JAX key.
       predict: samples -> logits [n, c] or, for squared error, outputs; its parameters bound.
-      alpha: concentration of the ratio's Beta, > 0; not checked where it is traced.
+      alpha: concentration of the ratio's Beta distribution, > 0. Not checked when traced.
       loss: cross_entropy of the softmax, or squared_error, half the squared distance.
       num_partners: partners drawn per sample, without replacement; n of them are exact where
         predict does not couple samples.

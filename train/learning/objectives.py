@@ -174,7 +174,7 @@ def transmix(
       alpha: of the Beta.
       attended: what the share by attention counts in the labels' share; the rest is the share by area. Half of each in
         the released code.
-      pairing: who is mixed with whom.
+      pairing: picks each sample's partner; by default a random permutation.
 
     Returns:
       The loss, and the metrics to log.
