@@ -1,4 +1,4 @@
-"""How much each position of a feature map counts: features [m, r, d] -> weights [m, r], not negative."""
+"""Attention, which weighs positions of feature maps: features [m, r, d] -> nonnegative weights [m, r]."""
 
 import jax
 from jax import Array
@@ -7,13 +7,13 @@ from jaxtyping import Float
 
 
 def gap_attention(features: Float[Array, "m r d"]) -> Float[Array, "m r"]:
-    r"""Weighs positions by their agreement with the pooled embedding: :math:`\mathrm{relu}(Z u), u = \bar Z`.
+    r"""Weighs positions by their similarity to the pooled embedding: :math:`\mathrm{relu}(Z u), u = \bar Z`.
 
     Args:
       features: maps [m, r, d].
 
     Returns:
-      Float32 weights [m, r] that sum to 1 over positions; all 0 where none agrees.
+      Float32 weights [m, r] that sum to 1 over positions, or are all 0 if no position is similar.
 
     Example:
       >>> attention.gap_attention(jnp.array([[[1.0], [3.0], [0.0]]])).tolist()
@@ -28,14 +28,16 @@ def gap_attention(features: Float[Array, "m r d"]) -> Float[Array, "m r"]:
 
 
 def class_attention(features: Float[Array, "m r d"], *, columns: Float[Array, "m d"]) -> Float[Array, "m r"]:
-    """Weighs positions by their class activation map, for their own class.
+    """Weighs positions by the class activation map of each example's class.
 
     Args:
       features: maps [m, r, d].
-      columns: the classifier's column of each example's class, such as labels @ kernel.T.
+      columns: the classifier's column for each example's class, [m, d], such as
+        labels @ kernel.T.
 
     Returns:
-      Float32 weights [m, r] that sum to 1 over positions; all 0 where the class is not active.
+      Float32 weights [m, r] that sum to 1 over positions, or are all 0 if the class is nowhere
+      active.
 
     Example:
       >>> features = jnp.array([[[1.0, 0.0], [0.0, 1.0]]])
@@ -51,13 +53,13 @@ def class_attention(features: Float[Array, "m r d"], *, columns: Float[Array, "m
 
 
 def uniform_attention(features: Float[Array, "m r d"]) -> Float[Array, "m r"]:
-    """Weighs all positions alike.
+    """Weighs all positions equally.
 
     Args:
       features: maps [m, r, d].
 
     Returns:
-      Float32 weights [m, r] of 1 / r.
+      Float32 weights [m, r], all 1 / r.
 
     Example:
       >>> attention.uniform_attention(jnp.ones((1, 2, 3))).tolist()

@@ -1,4 +1,4 @@
-"""MixFns made of MixFns."""
+"""Combinators, which make a MixFn from other MixFns."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,7 +12,7 @@ from jaxmix.types import Batch, Labels, MixFn, Scalar
 
 
 def erm(batch: Batch, labels: Labels, rng: Any) -> tuple[Batch, Labels]:
-    """Mixes nothing: empirical risk minimisation, as a MixFn where one has to be named.
+    """Returns the batch and labels unmixed: empirical risk minimisation as a MixFn.
 
     Args:
       batch: anything.
@@ -32,18 +32,18 @@ def erm(batch: Batch, labels: Labels, rng: Any) -> tuple[Batch, Labels]:
 
 
 def sometimes(fn: MixFn, *, probability: Scalar) -> MixFn:
-    """Mixes each sample with a probability, and else leaves it and its labels as they are.
+    """Mixes each sample with a probability; other samples and their labels stay as they are.
 
     Args:
       fn: any MixFn that keeps shapes and dtypes.
-      probability: chance of each sample to be mixed, in [0, 1]; not checked where it is
-        traced.
+      probability: probability that a sample is mixed, in [0, 1]. Not checked when traced.
 
     Returns:
       A MixFn.
 
     Raises:
-      ValueError: if probability lies outside [0, 1]; when called, if `fn` changes shapes.
+      ValueError: if probability lies outside [0, 1]; when called, if `fn` changes shapes or
+        dtypes.
 
     Example:
       >>> half = jaxmix.sometimes(jaxmix.mixup, probability=0.5)
@@ -67,20 +67,20 @@ def sometimes(fn: MixFn, *, probability: Scalar) -> MixFn:
 
 
 def one_of(*fns: MixFn, probabilities: Sequence[float] | None = None, per_sample: bool = False) -> MixFn:
-    """Mixes by one of several methods, drawn anew for every batch or every sample.
+    """Mixes by one of several methods, drawn at random for every batch or every sample.
 
     Args:
       *fns: MixFns that return equal shapes and dtypes.
-      probabilities: of each, summing to 1; equal unless given.
-      per_sample: draw for every sample rather than for the batch. Every method is then
-        computed, at the sum of their costs; else only the one that is drawn (under vmap, all).
+      probabilities: one per function, summing to 1; equal by default.
+      per_sample: draw a method for every sample rather than for the batch. All methods are then
+        computed. By default only the drawn one is, except under vmap.
 
     Returns:
       A MixFn.
 
     Raises:
       ValueError: if there is no function, or probabilities are not one per function, in
-        [0, 1] and summing to 1; when called, if the functions return unequal shapes.
+        [0, 1] and summing to 1; when called, if the functions return different shapes or dtypes.
 
     Example:
       >>> either = jaxmix.one_of(jaxmix.mixup, jaxmix.cutmix, probabilities=(0.3, 0.7))
@@ -123,12 +123,12 @@ def one_of(*fns: MixFn, probabilities: Sequence[float] | None = None, per_sample
 
 
 def in_latent_space(fn: MixFn, *, encode: Callable[[Any], Any], decode: Callable[[Any], Any]) -> MixFn:
-    """Mixes what an encoder makes of the batch, and decodes the mix.
+    """Encodes the batch, mixes the latents, and decodes the mix.
 
     Args:
       fn: any MixFn.
-      encode: batch -> latents, a batch of its own.
-      decode: latents -> batch, shaped and typed like what was encoded.
+      encode: batch -> latents, a batch that `fn` takes.
+      decode: latents -> batch, shaped and typed like the input of encode.
 
     Returns:
       A MixFn.
@@ -156,7 +156,7 @@ def in_latent_space(fn: MixFn, *, encode: Callable[[Any], Any], decode: Callable
 
 
 def _select(gate, chosen, other):
-    """chosen where the sample's gate is open, else other; leaf by leaf."""
+    """Returns chosen for samples whose gate is true, other for the rest, leaf by leaf."""
 
     def select(a, b):
         return jnp.where(jnp.expand_dims(gate, range(1, jnp.ndim(a))), a, b)

@@ -1,16 +1,16 @@
-"""What mixing computes in, and how results go back to the dtype that came in."""
+"""Dtypes that mixing computes in, and casts back to the dtype of the input."""
 
 from jax import Array
 import jax.numpy as jnp
 
 
 def widened(x: Array) -> Array:
-    """The same numbers in float32, or in float64 where they are that."""
+    """Casts to float32, and leaves float64 as it is."""
     return x if x.dtype == jnp.float64 else x.astype(jnp.float32)
 
 
 def narrowed(x: Array, dtype) -> Array:
-    """The same numbers in a dtype; pixels are rounded and clipped."""
+    """Casts to a dtype; uint8 pixels are rounded and clipped."""
     if dtype == jnp.uint8:
         x = jnp.clip(jnp.round(x).astype(jnp.int32), 0, 255)
     return x.astype(dtype)

@@ -1,8 +1,8 @@
-"""Mixing where the classifier is near: any number of points in the convex hull of a whole batch.
+"""MultiMix and Dense MultiMix, which draw points from the convex hull of a whole batch's embeddings.
 
-MultiMix mixes embeddings [m, d] or logits [m, c]; Dense MultiMix the feature maps [m, r, d] of r
-positions, each example weighed at each position by its attention there. (Another method of
-that name, arXiv 2406.01417, has nothing to do with it.)
+MultiMix mixes embeddings [m, d] or logits [m, c]. Dense MultiMix mixes feature maps [m, r, d] at
+each of r positions, and weighs each example there by its attention. (arXiv 2406.01417 describes
+another, unrelated method named MultiMix.)
 """
 
 import functools
@@ -30,30 +30,29 @@ def multimix(
 
     .. math:: \tilde Z = \Lambda Z, \quad \tilde Y = \Lambda Y, \quad \Lambda_i \sim \mathrm{Dirichlet}(\alpha)
 
-    Rows of :math:`\Lambda` sum to 1, so that under a linear classifier mixing embeddings and
-    mixing logits give the same logits: pass those, and the embeddings' width costs nothing.
-    With another head, or dropout before it, only the embeddings will do.
+    Rows of :math:`\Lambda` sum to 1. So if the classifier is linear, mixed embeddings and mixed
+    logits give the same result: pass logits, whose width is the number of classes. If the
+    classifier is not linear, or dropout precedes it, pass embeddings.
 
-    About (m alpha + 1) / (alpha + 1) examples share each point, so that for a large m the mixed
-    labels are nearly the frequencies of the classes, and the loss seems to stand still near
-    their entropy: watch accuracy on clean examples.
+    About (m alpha + 1) / (alpha + 1) examples contribute to each point. For a large m the mixed
+    labels are therefore close to the class frequencies, and the loss levels off near their
+    entropy. Watch accuracy on clean examples instead.
 
     Args:
       embeddings: floats [m, d], after pooling, or logits [m, c].
       labels: float targets [m, c].
       rng: a JAX key.
-      num_mixed: n, how many points are drawn; may be far larger than m.
+      num_mixed: n, the number of points to draw; may be far larger than m.
       alpha: concentration of the Dirichlet, > 0, or a range (low, high) from which each point's
-        is drawn uniformly. What is traced is not checked.
-      num_sources: how many examples of the batch, drawn anew at each call, the points are mixed
-        of; None takes all.
+        is drawn uniformly. Not checked when traced.
+      num_sources: number of examples to mix, chosen at random in each call; None mixes all m.
 
     Returns:
       Mixed embeddings [n, d] and labels [n, c], typed like the inputs.
 
     Raises:
-      ValueError: if shapes do not match, alpha is not positive and finite, num_mixed less than
-        1, or num_sources not from 1 to m.
+      ValueError: if shapes do not match, alpha is not positive and finite, num_mixed is less
+        than 1, or num_sources is not from 1 to m.
       TypeError: if embeddings or labels are not float.
 
     Example:
@@ -91,27 +90,28 @@ def dense_multimix(
     .. math:: w^p_{ij} = \Lambda_{ij} a_{jp} \Big/ \sum_k \Lambda_{ik} a_{kp}, \quad
         \tilde Z^p = w^p Z^p, \quad \tilde Y^p = w^p Y
 
-    so that an example counts where it attends. The classifier is applied at each position;
-    at test time it is that of the pooled maps. For the loss alone, `dense_multimix_loss` does
-    not hold all positions at once.
+    :math:`a_{jp}` is the attention of example j at position p, so examples count where they
+    attend. Apply the classifier at each position in training, and to the pooled maps at test
+    time. If you need the loss only, `dense_multimix_loss` takes less memory: it computes one
+    position at a time.
 
     Args:
       features: maps before pooling [m, r, d], or logits by position [m, r, c].
       labels: float targets [m, c].
       rng: a JAX key.
-      num_mixed: n, how many points are drawn at each position.
+      num_mixed: n, the number of points to draw at each position.
       alpha: concentration of the Dirichlet, > 0, or a range (low, high) from which each point's
-        is drawn uniformly. What is traced is not checked.
-      attention: features -> weights [m, r], through which no gradient flows; or the weights, used
-        as they are, such as a vision transformer's attention of its class token. Where those of
-        a position are all 0, its weights are the Dirichlet's.
-      per_position: draw at every position anew; by default all positions share a draw.
+        is drawn uniformly. Not checked when traced.
+      attention: a function features -> weights [m, r], through which no gradient flows; or the
+        weights themselves, such as the attention of a vision transformer's class token. At a
+        position where all weights are 0, the Dirichlet's weights are used.
+      per_position: draw new weights at every position; by default all positions share a draw.
 
     Returns:
       Mixed maps [n, r, d] and labels [n, r, c], typed like the inputs.
 
     Raises:
-      ValueError: if shapes do not match, alpha is not positive and finite, or num_mixed less
+      ValueError: if shapes do not match, alpha is not positive and finite, or num_mixed is less
         than 1.
       TypeError: if features or labels are not float.
 
@@ -145,25 +145,28 @@ def dense_multimix_loss(
     alpha: Scalar | tuple[Scalar, Scalar] = 1.0,
     per_position: bool = False,
 ) -> Float[Array, ""]:
-    """Returns Dense MultiMix' mean cross-entropy, one position's logits and targets at a time.
+    """Returns Dense MultiMix' mean cross-entropy, computed one position at a time to save memory.
 
-    Equal to the cross-entropy of what `dense_multimix` makes of logits under the same key, but
-    for rounding, and likewise in its gradient: each position is computed anew on the way back.
+    Value and gradient equal, up to rounding, those of the cross-entropy on the logits and labels
+    that `dense_multimix` returns under the same key. The backward pass computes each position
+    again rather than storing it.
 
     Args:
-      logits: of a linear classifier at each position [m, r, c].
+      logits: logits [m, r, c] of a linear classifier at each position.
       labels: float targets [m, c].
       rng: a JAX key.
-      attention: weights [m, r], used as they are: stop their gradient, unless it is wanted.
-      num_mixed: n, how many points are drawn at each position.
-      alpha: concentration of the Dirichlet, > 0, or a range (low, high).
-      per_position: draw at every position anew; by default all positions share a draw.
+      attention: weights [m, r]. Gradients flow through them: apply `jax.lax.stop_gradient`
+        unless you want that.
+      num_mixed: n, the number of points to draw at each position.
+      alpha: concentration of the Dirichlet, > 0, or a range (low, high) from which each point's
+        is drawn uniformly. Not checked when traced.
+      per_position: draw new weights at every position; by default all positions share a draw.
 
     Returns:
-      The mean over the n r points, in float32.
+      The mean over the n r points, a float32 scalar.
 
     Raises:
-      ValueError: if shapes do not match, alpha is not positive and finite, or num_mixed less
+      ValueError: if shapes do not match, alpha is not positive and finite, or num_mixed is less
         than 1.
       TypeError: if logits or labels are not float.
 
@@ -198,7 +201,7 @@ def dense_multimix_loss(
 
 
 def _attended(shares: Float[Array, "n m"], attention: Float[Array, " m"]) -> Float[Array, "n m"]:
-    """Shares in proportion to attention; as they are where nothing is attended to."""
+    """Returns shares times attention, normalised; the shares alone if their product is 0."""
     product = shares * attention[None]
     total = jnp.sum(product, axis=1, keepdims=True)
     empty = total <= 0
@@ -206,22 +209,22 @@ def _attended(shares: Float[Array, "n m"], attention: Float[Array, " m"]) -> Flo
 
 
 def _attention_of(attention: Float[Array, "m r"], features: Float[Array, "m r d"]) -> Float[Array, "m r"]:
-    """The weights in float32, once they are shaped like the positions."""
+    """Returns attention in float32, after checking that it has one weight per example and position."""
     if jnp.shape(attention) != jnp.shape(features)[:2]:
         raise ValueError(
             f"attention has shape {jnp.shape(attention)}, and there are {jnp.shape(features)[:2]} "
-            "examples and positions: give one weight for each"
+            "examples and positions: pass one weight for each"
         )
     return layout.whole(jnp.asarray(attention, jnp.float32))
 
 
 def _checked(name: str, array: Array, ndim: int, labels: Array, rng: PRNGKeyArray, num_mixed: int) -> int:
-    """The number of examples, once arrays and their number fit."""
+    """Returns the number of examples, after checking the arguments."""
     checks.key(rng)
     checks.floats(name, array)
     checks.at_least_one("num_mixed", num_mixed)
     if jnp.ndim(array) != ndim or not jnp.size(array):
         axes = "[m, d]" if ndim == 2 else "[m, r, d]"
-        raise ValueError(f"{name} must be {axes}, none of them 0, got shape {jnp.shape(array)}")
+        raise ValueError(f"{name} must have shape {axes} without a 0, got shape {jnp.shape(array)}")
     checks.targets(labels, jnp.shape(array)[0])
     return jnp.shape(array)[0]

@@ -1,4 +1,4 @@
-"""Mixing in the latent space of a generative model: VarMixup, its control, and its adversarial form."""
+"""Mixing in the latent space of a generative model: VarMixup, its adversarial form, and its control."""
 
 from collections.abc import Callable
 import functools
@@ -25,13 +25,13 @@ def varmixup(
     real_fraction: Scalar = 0.0,
     pairing: PairingFn = pairings.permutation,
 ) -> tuple[Batch, Labels]:
-    r"""Mixes samples in the latent space of a generative model, and decodes the mix.
+    r"""Mixes samples in the latent space of a generative model and decodes the mix.
 
     .. math:: \tilde x = D\big(\lambda E(x) + (1 - \lambda) E(x_\pi)\big), \quad
         \tilde y = \lambda y + (1 - \lambda) y_\pi, \quad \lambda \sim \mathrm{Beta}(\alpha, \alpha)
 
-    No gradient flows through encoder and decoder. Any other policy is mixed in latent space by
-    `in_latent_space`; k-mixup there is this method with `pairings.transport`.
+    No gradient flows through encoder and decoder. For k-mixup in latent space, use this method
+    with `pairings.transport`. For any other method, use `in_latent_space`.
 
     Args:
       batch: samples [n, ...], as `encode` takes and `decode` returns them.
@@ -40,18 +40,19 @@ def varmixup(
       encode: batch -> latents [n, ...], such as the mean of a VAE's posterior.
       decode: latents -> batch, such as the mean of a VAE's likelihood.
       alpha: concentration of the ratio's Beta distribution, > 0. Not checked when traced.
-      interpolation: "linear", or "slerp" along the arc between two latents, which keeps the norm
-        that a linear mix of independent ones shrinks.
-      real_fraction: chance of each sample to be left as it is, neither mixed nor decoded.
+      interpolation: "linear", or "slerp" along the arc between two latents. An arc keeps the norm
+        of latents, which a linear mix of independent latents shrinks.
+      real_fraction: probability that a sample and its labels stay as they are, neither mixed nor
+        decoded, in [0, 1]. Not checked when traced.
       pairing: picks each sample's partner, given the latents; by default a random permutation.
 
     Returns:
       The mixed batch and labels, shaped and typed like the inputs.
 
     Raises:
-      ValueError: if alpha is not positive and finite, real_fraction not in [0, 1], the
-        interpolation not known, or `decode` returns other shapes or dtypes than the batch's.
-      TypeError: if labels are not float, or latents neither float nor uint8.
+      ValueError: if alpha is not positive and finite, real_fraction lies outside [0, 1],
+        interpolation is unknown, or `decode` returns other shapes or dtypes than the batch's.
+      TypeError: if labels are not float, or latents are neither float nor uint8.
 
     Example:
       >>> images, labels = jnp.ones((4, 8, 8, 1)), jnp.eye(4)
@@ -89,10 +90,10 @@ def adversarial_varmixup(
     interpolation: Literal["linear", "slerp"] = "linear",
     pairing: PairingFn = pairings.permutation,
 ) -> tuple[Batch, Labels]:
-    """VarMixup whose mixed latents climb a loss before they are decoded; experimental, one reading of the paper.
+    """Mixes like VarMixup, but raises a loss by gradient steps on the mixed latents before it decodes them.
 
-    Each step adds 2.5 epsilon / num_steps times the sign of the gradient, and comes back into
-    the box of epsilon around the mixed latents.
+    Experimental: this is one reading of the paper. Each step adds 2.5 epsilon / num_steps times
+    the sign of the gradient, and clips the latents to within epsilon of where they started.
 
     Args:
       batch: samples [n, ...], as `encode` takes and `decode` returns them.
@@ -100,9 +101,9 @@ def adversarial_varmixup(
       rng: a JAX key.
       encode: batch -> latents [n, ...].
       decode: latents -> batch; differentiable.
-      loss: (batch, labels) -> what is climbed, such as the classifier's mean cross-entropy.
-      epsilon: how far a latent may move in each coordinate, > 0.
-      num_steps: how many gradients are taken.
+      loss: (batch, labels) -> the scalar to raise, such as the classifier's mean cross-entropy.
+      epsilon: largest change of a latent in each coordinate, > 0. Not checked when traced.
+      num_steps: number of gradient steps.
       alpha: concentration of the ratio's Beta distribution, > 0. Not checked when traced.
       interpolation: "linear" or "slerp".
       pairing: picks each sample's partner, given the latents; by default a random permutation.
@@ -111,9 +112,9 @@ def adversarial_varmixup(
       The mixed batch, through which no gradient flows, and labels, shaped and typed like the inputs.
 
     Raises:
-      ValueError: if alpha or epsilon is not positive and finite, num_steps less than 1, the
-        interpolation not known, or `decode` returns other shapes or dtypes than the batch's.
-      TypeError: if labels are not float, or latents neither float nor uint8.
+      ValueError: if alpha or epsilon is not positive and finite, num_steps is less than 1,
+        interpolation is unknown, or `decode` returns other shapes or dtypes than the batch's.
+      TypeError: if labels are not float, or latents are neither float nor uint8.
 
     Example:
       >>> mixed, _ = latent.adversarial_varmixup(jnp.ones((4, 2)), jnp.eye(4), jax.random.key(0), epsilon=0.5,
@@ -141,10 +142,10 @@ def adversarial_varmixup(
 
 
 def reconstruct(batch: Batch, *, encode: Callable[[Batch], Array], decode: Callable[[Array], Batch]) -> Batch:
-    """Encodes and decodes: to mix reconstructions is the control of VarMixup.
+    """Encodes and decodes a batch, without mixing.
 
-    What VarMixup gains beyond `mixup(reconstruct(batch), ...)`, it gains by where it mixes, and not
-    by what the generative model does to an image.
+    `mixup(reconstruct(batch), ...)` is the control of VarMixup. It separates the effect of
+    mixing in latent space from that of reconstructing the images.
 
     Args:
       batch: samples [n, ...].
@@ -152,7 +153,7 @@ def reconstruct(batch: Batch, *, encode: Callable[[Batch], Array], decode: Calla
       decode: latents -> batch.
 
     Returns:
-      The batch as it comes back, shaped and typed alike; no gradient flows through it.
+      The reconstructions, shaped and typed like the batch. No gradient flows through them.
 
     Raises:
       ValueError: if `decode` returns other shapes or dtypes than the batch's.
@@ -167,10 +168,10 @@ def reconstruct(batch: Batch, *, encode: Callable[[Batch], Array], decode: Calla
 
 
 def reconstructed(fn: MixFn, *, encode: Callable[[Batch], Array], decode: Callable[[Array], Batch]) -> MixFn:
-    """Mixes what a generative model makes of the batch: `reconstruct`, and then a MixFn.
+    """Makes a MixFn that mixes a generative model's reconstructions of the batch.
 
     Args:
-      fn: what mixes the reconstructions; `combinators.erm` leaves them as they are.
+      fn: the MixFn to apply to the reconstructions; `combinators.erm` leaves them as they are.
       encode: batch -> latents.
       decode: latents -> batch.
 
@@ -193,7 +194,7 @@ def reconstructed(fn: MixFn, *, encode: Callable[[Batch], Array], decode: Callab
 
 
 def _mix_of_latents(alpha: Scalar, interpolation: str, pairing: PairingFn) -> MixFn:
-    """Mixup, along lines or along arcs."""
+    """Returns Mixup along lines or along arcs."""
     if interpolation not in ("linear", "slerp"):
         raise ValueError(f"unknown interpolation {interpolation!r}: take one of linear, slerp")
     if interpolation == "linear":
@@ -212,7 +213,7 @@ def _mix_of_latents(alpha: Scalar, interpolation: str, pairing: PairingFn) -> Mi
 def _slerp(
     own: Float[Array, "n ..."], other: Float[Array, "n ..."], ratio: Float[Array, " n"]
 ) -> Float[Array, "n ..."]:
-    """The point of the arc from other to own at a ratio; of the line, where there is no one arc."""
+    """Returns the point at a ratio on the arc from other to own, or on the line if the arc is not unique."""
     pair = [z.reshape(len(z), -1).astype(jnp.float32) for z in (own, other)]
     norms = [jnp.linalg.norm(z, axis=1, keepdims=True) for z in pair]
     u, v = (z / jnp.maximum(norm, 1e-30) for z, norm in zip(pair, norms, strict=True))

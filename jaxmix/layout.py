@@ -1,8 +1,8 @@
-"""How rows of a batch are gathered, on every platform, and how arrays lie on a mesh of explicit axes.
+"""Gathers of a batch's rows on every platform, and arrays on a mesh with explicit axes.
 
-On TPUs a gather of images [n, h, w, 3] pads their three channels to the 128 lanes of a register:
-by XLA's count it moves 46 copies of the batch. There a product with a one-hot matrix takes its
-place, on the unit that is made for products.
+On TPUs a gather of images [n, h, w, 3] pads their three channels to the 128 lanes of a register.
+By XLA's count it moves 46 copies of the batch. A product with a one-hot matrix, on the matrix
+unit, replaces it there.
 """
 
 from typing import Any
@@ -14,23 +14,24 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 LANES = 128
 MOST_PRODUCTS = {True: 2**26, False: 2**20}
-"""Up to how many rows taken times rows there are a product is faster, by whether the last axis leaves lanes empty.
+"""Largest m n at which a product that takes m of n rows beats a gather, by whether the last axis leaves lanes empty.
 
-For n of n rows of d bfloat16 it does 6 n^2 d operations, of which a TPU v5e does 197e12 a second: for 1,024 images of
-224 x 224 x 3, 4.8 ms where the gather takes 38.9 by XLA's estimate, so up to 8,192; for maps [1,024, 7, 7, 2,048], of
-full lanes, 3.2 and 2.9. For 1,024 of 50,000 images of 32 x 32 x 3 in uint8, 1.6 and 1.5; for 128, .2 and 1.1.
+To take n of n rows of d bfloat16, a product does 6 n^2 d operations, and a TPU v5e does 197e12 of them a second. By
+XLA's estimate, product and gather take 4.8 and 38.9 ms for 1,024 images of 224 x 224 x 3 (so the product wins up to
+8,192), and 3.2 and 2.9 ms for maps [1,024, 7, 7, 2,048], which fill the lanes. From 50,000 images of 32 x 32 x 3 in
+uint8 they take 1.6 and 1.5 ms for 1,024 rows, and .2 and 1.1 ms for 128.
 """
 
 
 def rows(x: Array, index: Array) -> Array:
-    """Gathers x[index], laid out as x is; on TPUs by a product, which is as exact.
+    """Gathers x[index] with the sharding of x; on TPUs by an equally exact product if that is faster.
 
     Args:
-      x: [n, ...], of any dtype.
+      x: an array [n, ...] of any dtype.
       index: integers [m], from -n to n - 1.
 
     Returns:
-      Rows of x, [m, ...].
+      The rows of x at index, [m, ...].
 
     Example:
       >>> layout.rows(jnp.array([1.0, 2.0]), jnp.array([1, 0]))
@@ -46,10 +47,10 @@ def rows(x: Array, index: Array) -> Array:
 
 
 def _product(x: Array, index: Array) -> Array:
-    """x[index] as a one-hot matrix [m, n] times the bits of x, sixteen at a time.
+    """Returns x[index] as a one-hot matrix [m, n] times the bits of x, sixteen bits at a time.
 
-    These are whole numbers, of which products and sums are exact, and never infinite or NaN: what is not finite in a
-    sample stays in it. To multiply sixteen bits, a TPU splits them into two bfloat16 at precision "high"; eight fit
+    The bits are read as whole numbers. Their products and sums are exact and finite, so a NaN or infinity stays in its
+    sample. To multiply sixteen bits, a TPU splits them into two bfloat16 numbers at precision "high"; eight bits fit
     into one.
     """
     width = _width(x.dtype)
@@ -68,18 +69,18 @@ _product_of_floats = jax.custom_jvp(_product)
 
 @_product_of_floats.defjvp
 def _tangent(primals: Any, tangents: Any) -> tuple[Array, Array]:
-    """A gather is linear, and so is a product of the numbers themselves."""
+    """Multiplies the tangent itself by the one-hot matrix: a gather is linear."""
     (x, index), (tangent, _) = primals, tangents
     return _product_of_floats(x, index), _times(index, tangent.astype(jnp.float32), "highest").astype(tangent.dtype)
 
 
 def _times(index: Array, x: Array, precision: str) -> Array:
-    """One-hot rows [m, n] times x [n, ...], float32."""
+    """Multiplies the one-hot matrix [m, n] of index by x [n, ...], in float32."""
     return jnp.tensordot(jax.nn.one_hot(index % len(x), len(x), dtype=x.dtype), x, 1, precision=precision)
 
 
 def _width(dtype: Any) -> int:
-    """How many bits a number has; 0 if a product does not take it."""
+    """Returns the bits per number of a dtype, or 0 if the product does not support it."""
     if dtype == jnp.bool_:
         return 8
     if not jnp.issubdtype(dtype, jnp.integer) and not jnp.issubdtype(dtype, jnp.floating):
@@ -89,14 +90,14 @@ def _width(dtype: Any) -> int:
 
 
 def multiplies(x: Array, count: int) -> bool:
-    """Says whether, on TPUs, a product over the rows of x is faster than a gather of so many of them.
+    """Returns whether a product takes rows of x faster than a gather does, on TPUs.
 
     Args:
-      x: [n, ...].
-      count: how many rows are taken.
+      x: an array [n, ...].
+      count: number of rows to take.
 
     Returns:
-      That.
+      True if the product is faster.
 
     Example:
       >>> layout.multiplies(jnp.ones((1024, 8, 8, 3)), 1024), layout.multiplies(jnp.ones((4096, 512)), 4096)
@@ -106,13 +107,13 @@ def multiplies(x: Array, count: int) -> bool:
 
 
 def whole(x: Array) -> Array:
-    """Puts all of an array on every device.
+    """Replicates an array on every device of its mesh.
 
     Args:
       x: an array of any shape.
 
     Returns:
-      The same array.
+      The same array, replicated.
 
     Example:
       >>> layout.whole(jnp.array([1.0, 2.0]))
@@ -123,14 +124,14 @@ def whole(x: Array) -> Array:
 
 
 def beside(rows: Array, x: Array) -> Array:
-    """Puts each row on the device where the row of x is.
+    """Puts each row on the device that has the same row of x.
 
     Args:
-      rows: [n, ...].
-      x: [n, ...].
+      rows: an array [n, ...].
+      x: an array [n, ...].
 
     Returns:
-      The same rows.
+      The same rows, sharded like the rows of x.
 
     Example:
       >>> layout.beside(jnp.array([1.0, 2.0]), jnp.ones((2, 3)))

@@ -1,4 +1,4 @@
-"""How much of itself a sample keeps: (n, rng) -> n shares in [0, 1], float32; or of many, rows of a simplex."""
+"""Ratios, which say how much to mix: (n, rng) -> each sample's own share; or, for many sources, rows of a simplex."""
 
 import functools
 import math
@@ -13,21 +13,21 @@ from jaxmix.types import Scalar
 
 
 def beta(n: int, rng: PRNGKeyArray, *, alpha: Scalar = 1.0) -> Float[Array, " n"]:
-    r"""Draws from the symmetric Beta(alpha, alpha).
+    r"""Draws shares from the symmetric Beta(alpha, alpha).
 
     .. math:: \min(\lambda, 1 - \lambda) = \tfrac12 \Big(1 - \big(1 + \tfrac1c\big)^{-1/2}\Big),
         \quad c = (U^{-1/\alpha} - 1) \cos^2 \pi V
 
-    with U and V uniform: a closed form, hence no rejection loop, one trace for all traced
-    alphas, and gradients with respect to alpha. Multiplied through by :math:`u = U^{1/\alpha}`
-    it neither overflows nor cancels: small values keep their relative precision down to
-    float32's smallest normal number.
+    U and V are uniform. The closed form needs no rejection loop, compiles once for all traced
+    alphas, and has a gradient with respect to alpha. The code multiplies it through by
+    :math:`u = U^{1/\alpha}`, so that it neither overflows nor cancels. Small values keep their
+    relative precision down to float32's smallest normal number.
 
     Args:
       n: number of draws.
       rng: a JAX key.
-      alpha: concentration, > 0. A Python 1.0 takes a plain uniform draw. A traced alpha is
-        not checked: where it is not positive, the draws are meaningless.
+      alpha: concentration, > 0. A Python 1.0 takes a plain uniform draw. Not checked when traced:
+        an alpha that is not positive gives meaningless draws.
 
     Returns:
       Float32 shares of shape [n].
@@ -62,7 +62,7 @@ def constant(n: int, rng: PRNGKeyArray, *, ratio: Scalar) -> Float[Array, " n"]:
     Args:
       n: number of shares.
       rng: ignored.
-      ratio: the share, in [0, 1]; not checked when traced.
+      ratio: the share, in [0, 1]. Not checked when traced.
 
     Returns:
       Float32 shares of shape [n].
@@ -80,20 +80,20 @@ def constant(n: int, rng: PRNGKeyArray, *, ratio: Scalar) -> Float[Array, " n"]:
 
 
 def dirichlet(n: int, m: int, rng: PRNGKeyArray, *, alpha: Scalar | tuple[Scalar, Scalar] = 1.0) -> Float[Array, "n m"]:
-    r"""Draws from the symmetric Dirichlet over m sources, by normalised gamma variates.
+    r"""Draws weights from the symmetric Dirichlet over m sources, by normalised gamma variates.
 
-    Small gammas underflow, so that they are drawn and normalised as logarithms: every row is
-    right down to :math:`\alpha = 0.01`, where nearly all of it is one source's. Gammas come by
-    rejection, without a gradient with respect to alpha: jax.grad raises, and what jax.jvp
-    returns leaves out that other proposals would be refused.
+    Small gamma variates underflow, so they are drawn and normalised as logarithms. Rows are
+    right down to :math:`\alpha = 0.01`, where one source has nearly all of the weight. Rejection
+    sampling has no gradient with respect to alpha: jax.grad raises, and jax.jvp ignores that
+    alpha changes which proposals are rejected.
 
     Args:
       n: number of draws.
       m: number of sources.
       rng: a JAX key.
       alpha: concentration, > 0, or a range (low, high) from which each row's is drawn uniformly.
-        A Python 1.0 takes exponentials, which are far cheaper than gammas. What is traced is not
-        checked.
+        A Python 1.0 takes exponential variates, which are far cheaper than gamma variates. Not
+        checked when traced.
 
     Returns:
       Float32 weights [n, m], whose rows sum to 1.
@@ -131,11 +131,11 @@ def dirichlet(n: int, m: int, rng: PRNGKeyArray, *, alpha: Scalar | tuple[Scalar
 
 @functools.partial(jax.jit, static_argnums=0)
 def _log_gamma(shape: tuple[int, ...], rng: PRNGKeyArray, *, alpha: Array) -> Float[Array, "n m"]:
-    """Logarithms of gamma variates: of alpha + 1 by rejection, brought down to alpha by a power of a uniform draw.
+    """Draws logarithms of gamma variates: by rejection for alpha + 1, then scaled to alpha by a uniform draw's power.
 
-    At most one proposal in twenty is refused, so that a few rounds fill the whole array. A loop
-    for each element, as jax.random has it, takes several times as long. Without jit here every
-    call outside of one would compile the loop anew.
+    At most one proposal in twenty is rejected, so a few rounds fill the whole array. A loop for
+    each element, as in jax.random, takes several times as long. Without jit here, every call
+    outside of jit would compile the loop again.
     """
     power_rng, round_rng = jax.random.split(rng)
     scale = alpha + 2 / 3
@@ -158,7 +158,7 @@ def _log_gamma(shape: tuple[int, ...], rng: PRNGKeyArray, *, alpha: Array) -> Fl
 
 
 def _drawn_from(bounds: tuple[Scalar, Scalar], n: int, rng: PRNGKeyArray) -> Float[Array, "n 1"]:
-    """A concentration for each row."""
+    """Draws a concentration for each row."""
     low, high = bounds
     checks.positive("the low end of alpha", low)
     checks.positive("the high end of alpha", high)
@@ -168,12 +168,12 @@ def _drawn_from(bounds: tuple[Scalar, Scalar], n: int, rng: PRNGKeyArray) -> Flo
 
 
 def mean_squared_share(alpha: float) -> float:
-    r"""Returns E[min(ratio, 1 - ratio)^2], the squared share that the lesser half contributes.
+    r"""Returns E[min(ratio, 1 - ratio)^2], the mean square of the smaller of the two shares.
 
     .. math:: M(\alpha) = \tfrac14 + \frac1{4(2\alpha+1)} - \frac{4^{-\alpha}}{\alpha B(\alpha,\alpha)}
 
     Args:
-      alpha: concentration of the Beta, a Python number > 0.
+      alpha: concentration of the ratio's Beta distribution, a Python number > 0.
 
     Returns:
       A Python float between 0 (alpha -> 0) and 1/4 (alpha -> infinity).
@@ -187,7 +187,7 @@ def mean_squared_share(alpha: float) -> float:
 
     References:
       Greenewald et al., `k-Mixup Regularization for Deep Learning via Optimal Transport
-      <https://arxiv.org/abs/2106.02933>`_, 2021, for the perturbation that it measures
+      <https://arxiv.org/abs/2106.02933>`_, 2021, which measures perturbations by it
     """
     checks.positive("alpha", alpha)
     log_beta = 2 * math.lgamma(alpha) - math.lgamma(2 * alpha)
@@ -195,23 +195,23 @@ def mean_squared_share(alpha: float) -> float:
 
 
 def matched_alpha(alpha: float, *, displacement_ratio: float) -> float:
-    r"""Returns the alpha that perturbs as much after transport as `alpha` does without.
+    r"""Returns the alpha that perturbs samples as much with transport as `alpha` does without.
 
-    Transport brings partners nearer, so that at equal alpha a larger k changes the samples
-    less. This solves :math:`M(\alpha_k) = M(\alpha) / r_k` for :math:`\alpha_k`, which keeps
-    the mean squared perturbation.
+    Transport brings partners nearer, so at equal alpha a larger k changes samples less. This
+    function solves :math:`M(\alpha_k) = M(\alpha) / r_k` for :math:`\alpha_k`, which keeps the
+    mean squared perturbation; M is `mean_squared_share`.
 
     Args:
-      alpha: the concentration in use at k = 1, a Python number > 0.
-      displacement_ratio: r_k, the mean squared distance to the partner at k over that at
-        k = 1; `pairings.displacement` measures both.
+      alpha: the concentration at k = 1, a Python number > 0.
+      displacement_ratio: :math:`r_k`, the mean squared distance to the partner at k, divided by
+        that at k = 1. `pairings.displacement` measures both.
 
     Returns:
-      The concentration for k, a Python float.
+      The concentration at k, a Python float.
 
     Raises:
-      ValueError: if either number is not positive and finite, or if no alpha moves samples
-        so far (M(alpha) / r_k >= 1/4).
+      ValueError: if either number is not positive and finite, or if no alpha perturbs as much
+        (M(alpha) / r_k >= 1/4).
 
     Example:
       >>> round(ratios.matched_alpha(1.0, displacement_ratio=0.5), 2)

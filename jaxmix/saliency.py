@@ -1,8 +1,8 @@
-"""How much each place of a sample counts, for masks that look at a guide: batch -> [n, *places].
+"""Saliency, which guides masks to the places that count most: batch -> [n, *places].
 
-A guide is any function of the batch that returns maps [n, *space], or coarser ones. So a network
-is one by a line, `guide=lambda batch: attention_of(params, batch)`, where that returns its
-class token's attention to patches, [n, h, w]; no gradient flows through it.
+A guide is any function of the batch that returns maps [n, *space], or coarser ones. To use a
+network, pass `guide=lambda batch: attention_of(params, batch)`, where attention_of returns the
+class token's attention to patches, [n, h, w]. No gradient flows through a guide.
 """
 
 import math
@@ -17,32 +17,32 @@ from jaxmix.masks import axes
 from jaxmix.types import Batch
 
 SMOOTHING = 2.5 / 64
-"""The standard deviation of the Gaussian, by the longest axis of the map."""
+"""Standard deviation of the Gaussian, as a share of the map's longest axis."""
 
 LEAST = 1e-6
-"""The amplitude, by the largest, below which float32 has only noise."""
+"""Share of the largest amplitude below which float32 has only noise."""
 
 
 def spectral_residual(batch: Batch, *, places: int = 64) -> Float[Array, "n *places"]:
-    r"""Finds what stands out from the rest of a sample, without a network: what its spectrum does not foretell.
+    r"""Computes saliency maps without a network, from what deviates from a smooth spectrum.
 
     .. math:: S = g * \big| F^{-1}\big[\exp(L - h * L + i P)\big] \big|^2
 
-    with L the logarithm and P the phase of the spectrum, h the mean over 3 neighbours along each
-    axis of it (which is periodic), and g a Gaussian of 2.5 in 64 places. Nothing beyond the
-    border is salient. Maps do not depend on the scale of the batch.
+    L is the logarithm and P the phase of the spectrum, h averages 3 neighbours along each axis
+    of the (periodic) spectrum, and g is a Gaussian with a standard deviation of 2.5 in 64 places.
+    Places beyond the border count as 0. Maps do not depend on the scale of the batch.
 
     Args:
-      batch: samples [n, *space, channels], floats or uint8 pixels, or a pytree, of which the leaf
-        of highest rank counts. Channels are averaged.
-      places: the most along an axis. Samples that are larger are averaged over equal steps along
-        all axes, as the method works on coarse images: 64 in the paper.
+      batch: samples [n, *space, channels], floats or uint8 pixels, or a pytree of arrays, whose
+        leaf of highest rank is used. Channels are averaged.
+      places: largest number of places along an axis of the maps. Larger samples are averaged over
+        equal steps along all axes, since the method needs coarse images. 64 as in the paper.
 
     Returns:
-      Maps [n, *places], not negative, float32.
+      Nonnegative float32 maps [n, *places].
 
     Raises:
-      ValueError: if places is less than 1, or the batch has no space.
+      ValueError: if places is less than 1, or the batch has no spatial axis longer than 1.
       TypeError: if that leaf is neither float nor uint8.
 
     Example:
@@ -76,7 +76,7 @@ def spectral_residual(batch: Batch, *, places: int = 64) -> Float[Array, "n *pla
 
 
 def _gaussian(length: int, deviation: float) -> np.ndarray:
-    """The matrix that smooths an axis; of what it sums up, nothing lies beyond the border."""
+    """Returns the matrix that smooths along an axis, with zeros beyond the border."""
     reach = length + math.ceil(8 * deviation)
     weight = np.exp(-(np.arange(-reach, reach + 1) ** 2) / (2 * deviation**2))
     distance = np.arange(length)[:, None] - np.arange(length)[None]

@@ -189,9 +189,9 @@ def test_mistakes_are_named(monkeypatch):
         jaxmix.multimix(features[:, 0], labels, KEY, num_mixed=0)
     with pytest.raises(ValueError, match="num_sources must be from 1 to the 6 examples, got 7"):
         jaxmix.multimix(features[:, 0], labels, KEY, num_mixed=2, num_sources=7)
-    with pytest.raises(ValueError, match=r"embeddings must be \[m, d\], none of them 0, got shape \(6, 5, 4\)"):
+    with pytest.raises(ValueError, match=r"embeddings must have shape \[m, d\] without a 0, got shape \(6, 5, 4\)"):
         jaxmix.multimix(features, labels, KEY, num_mixed=2)
-    with pytest.raises(ValueError, match=r"features must be \[m, r, d\]"):
+    with pytest.raises(ValueError, match=r"features must have shape \[m, r, d\]"):
         jaxmix.dense_multimix(features[:, 0], labels, KEY, num_mixed=2)
     with pytest.raises(TypeError, match=r"pass float targets, such as jax\.nn\.one_hot"):
         jaxmix.multimix(features[:, 0], jnp.arange(6), KEY, num_mixed=2)

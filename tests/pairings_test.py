@@ -330,7 +330,7 @@ def test_methods_give_their_labels_to_a_pairing_also_as_text():
 @pytest.mark.parametrize(
     ("labels", "error", "message"),
     [
-        (None, ValueError, "looks at labels, and there are none: pass labels to the method, or to draw by labels="),
+        (None, ValueError, "looks at labels, and there are none: pass labels to the method, pass labels= to draw, or"),
         ({}, ValueError, "looks at labels, and there are none"),
         (jnp.ones((7, 3)), ValueError, r"labels have shape \(7, 3\), but the batch has 8 samples"),
         (jnp.arange(8), TypeError, r"labels have dtype int32: pass float targets, such as jax.nn.one_hot"),

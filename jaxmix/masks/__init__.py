@@ -1,10 +1,10 @@
-"""Where in the sample: (space, ratio, rng) -> the sample's own weight at every place.
+"""Masks, which say where to mix: (space, ratio, rng) -> the sample's own weight at every place.
 
-A mask returns weights [n], one for the whole sample, or [n, *space], in float32; or, if it is
-hard, booleans that are true where the sample stays: these select, and so mix any dtype.
+A mask returns float32 weights, [n] for whole samples or [n, *space] for every place. A hard mask
+returns booleans, which are true where the sample stays. They select, and so mix any dtype.
 
-A guided mask has an option `guide` besides: a map of every sample and of its partner, which
-`jaxmix.draw` makes by its own `guide`.
+A guided mask also has an option `guide`: maps of every sample and of its partner. `jaxmix.draw`
+computes them by the function that its own option `guide` names.
 """
 
 from jaxmix.masks.grids import grid

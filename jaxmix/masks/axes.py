@@ -1,4 +1,4 @@
-"""The axes of a sample, and how what each of them has makes a mask."""
+"""Masks composed axis by axis: boxes, centres and cells."""
 
 from collections.abc import Sequence
 import functools
@@ -14,7 +14,7 @@ from jaxmix.types import Space
 
 
 def rank(space: Space) -> int:
-    """The number of axes longer than 1, of which there has to be one."""
+    """Returns the number of axes longer than 1; there must be at least one."""
     rank = sum(length > 1 for length in space)
     if rank == 0 or 0 in space:
         raise ValueError(
@@ -25,13 +25,13 @@ def rank(space: Space) -> int:
 
 
 def spread(parts: list[Array]) -> list[Array]:
-    """Lays what each axis has, [n, length], along that axis: together they broadcast to [n, *space]."""
+    """Expands one array [n, length] per axis so that together they broadcast to [n, *space]."""
     axes = range(1, len(parts) + 1)
     return [jnp.expand_dims(part, [o for o in axes if o != axis]) for axis, part in zip(axes, parts, strict=True)]
 
 
 def random_centres(space: Space, n: int, rng: PRNGKeyArray) -> list[Int[Array, " n"]]:
-    """A place along each axis for each of n samples, uniform."""
+    """Draws a uniform place along each axis for each of n samples."""
     checks.key(rng)
     return [
         jax.random.randint(axis_rng, (n,), 0, length, jnp.int32)
@@ -40,7 +40,7 @@ def random_centres(space: Space, n: int, rng: PRNGKeyArray) -> list[Int[Array, "
 
 
 def box_sides(space: Space, area: Float[Array, " n"], centres: Sequence[Int[Array, " n"]]) -> list[Bool[Array, "n _"]]:
-    """Which places along each axis lie in a box that covers the given share of space before clipping."""
+    """Returns which places along each axis lie in a box that covers a share `area` of space before clipping."""
     axes = rank(space)
     side = jnp.sqrt(area) if axes == 2 else area ** (1 / axes)  # sqrt is rounded correctly, a power is not
     sides = []
@@ -53,24 +53,24 @@ def box_sides(space: Space, area: Float[Array, " n"], centres: Sequence[Int[Arra
 
 
 def inside(sides: list[Bool[Array, "n _"]]) -> Bool[Array, "n *space"]:
-    """Whether each place lies in the box of these sides."""
+    """Returns whether each place lies in the box with these sides."""
     return functools.reduce(jnp.logical_and, spread(sides))
 
 
 def along(maps: Float[Array, "n *places"], matrices: Sequence[np.ndarray]) -> Float[Array, "n *others"]:
-    """Maps times a matrix [others, places] along each of their axes."""
+    """Multiplies maps along each of their axes by a matrix [others, places]."""
     for matrix in matrices:  # each takes the first axis, and its places become the last
         maps = jnp.tensordot(maps, jnp.asarray(matrix, maps.dtype), ((1,), (1,)), precision="highest")
     return maps
 
 
 def cells(length: int, count: int) -> np.ndarray:
-    """Which places of an axis lie in each of so many cells, [count, length]: place i in cell i * count // length."""
+    """Returns which places of an axis lie in which cell, [count, length]: place i lies in cell i * count // length."""
     return np.arange(count)[:, None] == np.arange(length)[None] * count // length
 
 
 def averaged(maps: Float[Array, "n *places"], counts: Sequence[int]) -> Float[Array, "n *counts"]:
-    """Means over cells, of which there are so many along each axis, at most as many as places."""
+    """Averages maps over cells; counts says how many cells each axis has, at most one for each place."""
     if maps.shape[1:] == tuple(counts):
         return maps
     matrices = [cells(length, count) for length, count in zip(maps.shape[1:], counts, strict=True)]

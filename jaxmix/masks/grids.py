@@ -1,4 +1,4 @@
-"""Masks of cells."""
+"""Masks that choose cells of a grid at random."""
 
 import jax
 from jax import Array
@@ -13,24 +13,24 @@ from jaxmix.types import Space
 def grid(space: Space, ratio: Float[Array, " n"], rng: PRNGKeyArray, *, cells: int = 4) -> Bool[Array, "n *space"]:
     r"""Gives each cell of a grid to the sample or to the partner: GridMix' mask.
 
-    A cell is the sample's own with probability :math:`\lambda`, whatever the others are. So the
-    realised share, which is the mean of the weights, is the ratio asked for in the mean only. That
-    cells are drawn apart is one reading of the paper, whose code was not at hand.
-    Lengths of cells differ by at most one place.
+    Each cell is the sample's own with probability :math:`\lambda`, independently of the others.
+    So the realised share, which is the mean of the weights, equals the requested ratio only in
+    expectation. Independent cells are one reading of the paper, whose code was not available.
+    Along an axis, lengths of cells differ by at most one place.
 
     Args:
       space: the lengths of the sample's axes, such as (h, w); axes of length 1 are covered
         whole.
       ratio: each sample's own share, [n], in [0, 1].
       rng: a JAX key, for the cells.
-      cells: how many there are along each axis; one for each place of a shorter one.
+      cells: number of cells along each axis. A shorter axis has one cell for each place.
 
     Returns:
-      Booleans [n, *space], the same throughout a cell.
+      Booleans [n, *space], constant within a cell.
 
     Raises:
-      ValueError: if there is not one cell, no axis of space is longer than 1, or one has no
-        length.
+      ValueError: if cells is less than 1, no axis of space is longer than 1, or an axis has
+        length 0.
 
     Example:
       >>> masks.grid((6,), jnp.array([0.5]), jax.random.key(0), cells=3)

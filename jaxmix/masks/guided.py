@@ -1,4 +1,4 @@
-"""Masks that look at a guide: the partner gives what counts most in it."""
+"""Masks that look at a guide and take the most salient part of the partner."""
 
 import math
 import operator
@@ -19,23 +19,23 @@ def salient_box(
 ) -> Bool[Array, "n *space"]:
     r"""Gives the box around the partner's most salient place to the partner: SaliencyMix' mask.
 
-    The box is that of `box`, of side ratio :math:`(1 - \lambda)^{1/r}` along each of the r axes
-    longer than 1, but its centre is where the partner's guide is highest, the first of such
-    places; where it is NaN, it counts as -inf. What lies outside the sample is clipped.
+    The box has the sides of `box`: :math:`(1 - \lambda)^{1/r}` times the length of each of the r
+    axes longer than 1. Its centre is the place where the partner's guide is highest, the first on
+    a tie. NaN counts as -inf. The box is clipped to the sample.
 
     Args:
       space: the lengths of the sample's axes, such as (h, w); axes of length 1 are covered
         whole.
       ratio: each sample's own share, [n], in [0, 1].
       rng: ignored.
-      guide: of every sample and of its partner, [n, *space] or coarser; `jaxmix.draw` gives it.
-        A coarse place stands for the middle of what it covers.
+      guide: maps of every sample and of its partner, [n, *space] or coarser; `jaxmix.draw` passes
+        them. A coarse place stands for the middle of the places that it covers.
 
     Returns:
       Booleans [n, *space]: False inside the box, True outside.
 
     Raises:
-      ValueError: if no axis of space is longer than 1, or one has no length, or there is no
+      ValueError: if no axis of space is longer than 1, an axis has length 0, or there is no
         guide.
 
     Example:
@@ -61,25 +61,26 @@ def salient_box(
 def salient_cells(
     space: Space, ratio: Float[Array, " n"], rng: PRNGKeyArray, *, guide: Guide | None = None, cells: int = 7
 ) -> Bool[Array, "n *space"]:
-    r"""Gives the most salient cells of the partner to the partner: Attentive CutMix' mask.
+    r"""Gives the cells in which the partner is most salient to the partner: Attentive CutMix' mask.
 
-    Cells are those of a regular grid, and the partner's are the :math:`(1 - \lambda) m` of all
-    m, rounded, where the mean of its guide is highest; of equal ones, the first. A cell with an
-    infinite place comes first or last, by its sign, and NaN counts as -inf.
+    A regular grid divides the sample into m cells. The partner gets :math:`(1 - \lambda) m` of
+    them, rounded: those where the mean of its guide is highest, the first on a tie. A cell with
+    an infinite place comes first or last, by the sign. NaN counts as -inf.
 
     Args:
       space: the lengths of the sample's axes, such as (h, w).
       ratio: each sample's own share, [n], in [0, 1].
       rng: ignored.
-      guide: of every sample and of its partner, [n, *space] or coarser; `jaxmix.draw` gives it.
-      cells: number of cells along each axis; as many as the axis or the guide has places, where
-        these are fewer.
+      guide: maps of every sample and of its partner, [n, *space] or coarser; `jaxmix.draw` passes
+        them.
+      cells: number of cells along each axis, at most the number of places of the axis and of the
+        guide.
 
     Returns:
       Booleans [n, *space]: False in the partner's cells, True elsewhere.
 
     Raises:
-      ValueError: if no axis of space is longer than 1, or one has no length, there is no guide,
+      ValueError: if no axis of space is longer than 1, an axis has length 0, there is no guide,
         or cells is less than 1.
 
     Example:
@@ -106,7 +107,7 @@ def salient_cells(
 
 
 def _partner(guide: Guide | None, space: Space) -> Float[Array, "n *places"]:
-    """The partner's guide, which has as many axes as space; finite, so that no place reaches another's mean."""
+    """Returns the partner's guide, made finite: an infinite place must not reach the mean of another cell."""
     if guide is None:
         raise ValueError(
             "this mask looks at a guide: give the draw one, such as guide=saliency.spectral_residual, "

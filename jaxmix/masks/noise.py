@@ -1,4 +1,4 @@
-"""Masks cut from noise of low frequencies."""
+"""Masks cut from low-frequency noise."""
 
 import functools
 import math
@@ -24,31 +24,31 @@ def fourier(
 
     .. math:: G = \mathrm{Re}\,\mathcal{F}^{-1}\big(Z / \max(f, 1 / \max_i N_i)^\delta\big)
 
-    with Z complex Gaussian white noise, and f the frequency in cycles per place of an axis of
-    length :math:`N_i`. The sample has the :math:`\lambda` highest places of G: of at most 4,096 as
-    many as the ratio says, rounded, but for equal values of the noise. Of more, the threshold is
-    that of a lattice of them: the realised share, which is the mean of the weights, is the ratio
-    within .005 for images, within .02 for videos.
+    Z is complex Gaussian white noise, f the frequency in cycles per place, and :math:`N_i` the
+    length of axis i. The sample gets the share :math:`\lambda` of places where G is highest. With
+    at most 4,096 places their number is :math:`\lambda` of all, rounded, unless the noise has
+    ties. With more places a coarser lattice of them sets the threshold. Then the realised share,
+    which is the mean of the weights, is within .005 of the ratio for images and within .02 for
+    videos.
 
-    G is Gaussian, and drawn as a random series of cosines and sines that has its covariance, up
-    to a factor. Where all frequencies beyond a bound hold less than a hundred thousandth of the
-    variance, they are left out: at 224 x 224 one place in 1,000 changes hands. None is under a
-    traced decay.
+    A random series of cosines and sines with the covariance of G, up to a factor, replaces the
+    Fourier transform. It omits the highest frequencies, which together have less than 1e-5 of the
+    variance. At 224 x 224 this changes one place in 1,000. A traced decay keeps all frequencies.
 
     Args:
       space: the lengths of the sample's axes, such as (h, w); axes of length 1 are covered
         whole.
       ratio: each sample's own share, [n], in [0, 1].
       rng: a JAX key, for the noise.
-      decay: :math:`\delta`, the power of the frequency that amplitudes fall with, at least 0; not
-        checked where it is traced. The larger, the smoother.
+      decay: :math:`\delta`, the exponent by which amplitudes fall with frequency, at least 0. A
+        larger decay gives smoother borders. Not checked when traced.
 
     Returns:
       Booleans [n, *space]: True where the noise is highest.
 
     Raises:
-      ValueError: if decay is negative or not finite, no axis of space is longer than 1, or
-        one has no length.
+      ValueError: if decay is negative or not finite, no axis of space is longer than 1, or an
+        axis has length 0.
 
     Example:
       >>> masks.fourier((6,), jnp.array([0.5]), jax.random.key(0))
@@ -74,13 +74,13 @@ def fourier(
 
 
 def _frequency(space: Space, harmonics: list[np.ndarray]) -> np.ndarray:
-    """The frequency of every product of one harmonic of each axis, in multiples of its lower bound."""
+    """Returns the frequency of every product of one harmonic per axis, in units of the lowest frequency."""
     along = [(k * max(space) / length) ** 2 for length, k in zip(space, harmonics, strict=True)]
     return np.sqrt(np.maximum(functools.reduce(np.add, np.ix_(*along)), 1))
 
 
 def _kept(space: Space, decay: float) -> list[int]:
-    """How many harmonics of each axis stay: those up to a frequency beyond which hardly any variance is."""
+    """Returns how many harmonics each axis keeps: those above have less than LEFT_OUT of the variance."""
     harmonics = [np.arange(length // 2 + 1) for length in space]
     waves = [np.where((k == 0) | (2 * k == length), 1, 2) for length, k in zip(space, harmonics, strict=True)]
     variance = _frequency(space, harmonics) ** (-2 * decay) * functools.reduce(np.multiply, np.ix_(*waves))
@@ -94,7 +94,7 @@ def _kept(space: Space, decay: float) -> list[int]:
 
 
 def _waves(length: int, kept: int) -> Float[np.ndarray, "length waves"]:
-    """A constant, cosines and sines of one axis, weighted as a frequency and its negative, which may be the same."""
+    """Returns a constant, cosines and sines along one axis, weighted for a frequency and its negative together."""
     k = np.arange(1, kept + 1)
     phase = 2 * np.pi / length * (np.outer(np.arange(length), k) % length)
     weight = np.where(2 * k == length, 1, np.sqrt(2))
@@ -106,7 +106,7 @@ def _waves(length: int, kept: int) -> Float[np.ndarray, "length waves"]:
 def _threshold(
     values: Float[Array, "n *places"], ratio: Float[Array, " n"], *, num_halvings: int
 ) -> Float[Array, " n"]:
-    """What the given share of each sample's values surpasses, by bisection: sorting takes 20 times as long."""
+    """Finds the threshold that a share of each sample's values exceeds, by bisection: a sort takes 20 times as long."""
     per_sample = tuple(range(1, values.ndim))
     wanted = jnp.round(ratio * math.prod(values.shape[1:]))
 

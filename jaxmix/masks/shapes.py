@@ -1,4 +1,4 @@
-"""Masks of one shape at a random place."""
+"""Masks with one shape at a random place."""
 
 import functools
 import math
@@ -14,10 +14,10 @@ from jaxmix.types import Scalar, Space
 
 
 def uniform(space: Space, ratio: Float[Array, " n"], rng: PRNGKeyArray) -> Float[Array, " n"]:
-    """Gives every place the same weight, the ratio: Mixup's mask.
+    """Gives every place the ratio as its weight: Mixup's mask.
 
     Args:
-      space: ignored; any, empty included.
+      space: ignored; may be empty.
       ratio: each sample's own share, [n], in [0, 1].
       rng: ignored.
 
@@ -39,10 +39,10 @@ def uniform(space: Space, ratio: Float[Array, " n"], rng: PRNGKeyArray) -> Float
 def box(space: Space, ratio: Float[Array, " n"], rng: PRNGKeyArray) -> Bool[Array, "n *space"]:
     r"""Gives a box to the partner and the rest to the sample: CutMix' mask.
 
-    The box has the side ratio :math:`(1 - \lambda)^{1/r}` along each of the r axes longer
-    than 1, its centre is uniform over the places of the sample, and what lies outside the
-    sample is clipped. Sides are rounded down to even numbers. So the realised share,
-    which is the mean of the weights, is at least the ratio asked for.
+    The sides of the box are :math:`(1 - \lambda)^{1/r}` times the lengths of the r axes longer
+    than 1, rounded down to even numbers. Its centre is uniform over the places of the sample,
+    and the box is clipped to the sample. So the realised share, which is the mean of the
+    weights, is at least the requested ratio.
 
     Args:
       space: the lengths of the sample's axes, such as (h, w); axes of length 1 are covered
@@ -54,7 +54,7 @@ def box(space: Space, ratio: Float[Array, " n"], rng: PRNGKeyArray) -> Bool[Arra
       Booleans [n, *space]: False inside the box, True outside.
 
     Raises:
-      ValueError: if no axis of space is longer than 1, or one has no length.
+      ValueError: if no axis of space is longer than 1, or an axis has length 0.
 
     Example:
       >>> masks.box((4,), jnp.array([0.5]), jax.random.key(2))
@@ -70,28 +70,27 @@ def box(space: Space, ratio: Float[Array, " n"], rng: PRNGKeyArray) -> Bool[Arra
 def framed_box(
     space: Space, ratio: Float[Array, " n"], rng: PRNGKeyArray, *, area_ratio: Scalar
 ) -> Float[Array, "n *space"]:
-    r"""Gives a box wholly to the partner, and blends the frame around it: HMix' mask.
+    r"""Gives a box to the partner and blends the frame around it: HMix' mask.
 
-    The box is that of `box`, with the area :math:`(1 - \lambda) \rho`. Outside of it the weight
-    is :math:`\lambda / c`, where c is the share of the frame after clipping and rounding, so
-    that the mean of the weights is the ratio asked for, however the box is clipped. At
-    :math:`\rho = 0` this is `uniform`; at 1 it is `box` where that is neither clipped nor
-    rounded.
+    The box is that of `box`, with area :math:`(1 - \lambda) \rho`. In the frame the weight is
+    :math:`\lambda / c`, where c is the area of the frame after clipping and rounding. So the mean
+    of the weights is always the requested ratio. At :math:`\rho = 0` this is `uniform`. At
+    :math:`\rho = 1` it is `box`, if that is neither clipped nor rounded.
 
     Args:
       space: the lengths of the sample's axes, such as (h, w); axes of length 1 are covered
         whole.
       ratio: each sample's own share, [n], in [0, 1].
       rng: a JAX key, for the centres.
-      area_ratio: :math:`\rho`, the box' part of the partner's share, in [0, 1]; not checked
-        where it is traced.
+      area_ratio: :math:`\rho`, the part of the partner's share that is in the box, in [0, 1].
+        Not checked when traced.
 
     Returns:
       Weights [n, *space]: 0 inside the box, one number in [0, 1] outside.
 
     Raises:
       ValueError: if area_ratio lies outside [0, 1], no axis of space is longer
-        than 1, or one has no length.
+        than 1, or an axis has length 0.
 
     Example:
       >>> masks.framed_box((4,), jnp.array([0.25]), jax.random.key(2), area_ratio=2 / 3)
@@ -112,15 +111,15 @@ def framed_box(
 
 
 def gaussian(space: Space, ratio: Float[Array, " n"], rng: PRNGKeyArray) -> Float[Array, "n *space"]:
-    r"""Gives a bell-shaped spot to one of the two, and what is around it to the other: GMix' mask.
+    r"""Gives a bell-shaped spot to one of the pair and its surroundings to the other: GMix' mask.
 
     .. math:: G_j = \exp\Big(-\pi \sum_i \frac{(j_i - c_i)^2}{s^{2/r} N_i^2}\Big),
         \quad s = \min(\lambda, 1 - \lambda)
 
-    over the r axes longer than 1, of lengths :math:`N_i`, around a centre c that is uniform
-    over the places of the sample. The spot is the sample's own where :math:`\lambda < 1/2`,
-    else the partner's. The realised share, which is the mean of the weights, is not the
-    ratio asked for: a spot at the border is cut off.
+    The sum is over the r axes longer than 1, of lengths :math:`N_i`. The centre c is uniform over
+    the places of the sample. The spot is the sample's own if :math:`\lambda < 1/2`, else the
+    partner's. The realised share, which is the mean of the weights, differs from the requested
+    ratio, because the border cuts off part of the spot.
 
     Args:
       space: the lengths of the sample's axes, such as (h, w); axes of length 1 are covered
@@ -132,7 +131,7 @@ def gaussian(space: Space, ratio: Float[Array, " n"], rng: PRNGKeyArray) -> Floa
       Weights [n, *space], in [0, 1].
 
     Raises:
-      ValueError: if no axis of space is longer than 1, or one has no length.
+      ValueError: if no axis of space is longer than 1, or an axis has length 0.
 
     Example:
       >>> masks.gaussian((4,), jnp.array([0.75]), jax.random.key(2)).round(2)
@@ -156,14 +155,14 @@ def gaussian(space: Space, ratio: Float[Array, " n"], rng: PRNGKeyArray) -> Floa
 
 
 def smooth_spot(space: Space, ratio: Float[Array, " n"], rng: PRNGKeyArray) -> Float[Array, "n *space"]:
-    r"""Gives a bell-shaped spot to the partner, as wide as leaves the sample its ratio: SmoothMix' mask.
+    r"""Gives a bell-shaped spot to the partner, with a width that meets the ratio: SmoothMix' mask.
 
     .. math:: W_j = 1 - \exp\Big(-\sum_i \frac{(j_i - c_i)^2}{2 \sigma^2 N_i^2}\Big)
 
-    over the axes longer than 1, of lengths :math:`N_i`. The centre c is uniform over the borders
-    before each place, as in the released code, which is the paper's circle. There :math:`\sigma` is
-    drawn, uniformly between a quarter and a half, and decides the share; here it is what makes the
-    mean of the weights the ratio asked for.
+    The sum is over the axes longer than 1, of lengths :math:`N_i`. The centre c is uniform over
+    the lower edges of the places, as in the released code for the paper's circle. That code draws
+    :math:`\sigma` uniformly between 1/4 and 1/2, which determines the share. Here :math:`\sigma`
+    makes the mean of the weights equal to the requested ratio.
 
     Args:
       space: the lengths of the sample's axes, such as (h, w); axes of length 1 are covered
@@ -175,7 +174,7 @@ def smooth_spot(space: Space, ratio: Float[Array, " n"], rng: PRNGKeyArray) -> F
       Weights [n, *space], in [0, 1].
 
     Raises:
-      ValueError: if no axis of space is longer than 1, or one has no length.
+      ValueError: if no axis of space is longer than 1, or an axis has length 0.
 
     Example:
       >>> masks.smooth_spot((4,), jnp.array([0.5]), jax.random.key(2)).round(1)
@@ -194,13 +193,13 @@ def smooth_spot(space: Space, ratio: Float[Array, " n"], rng: PRNGKeyArray) -> F
 
 
 def _profiles(squares: list[Float[Array, "n _"]], sharpness: Float[Array, " n"]) -> list[Float[Array, "n _"]]:
-    """What a bell of a width of 1 / sharpness is along each axis."""
+    """Returns the factor of a bell of width 1 / sharpness along each axis."""
     return [jnp.exp(-(sharpness[:, None] ** 2) * square / 2) for square in squares]
 
 
 @jax.jit  # outside of one, every call would compile the loop anew
 def _sharpness(squares: list[Float[Array, "n _"]], area: Float[Array, " n"]) -> Float[Array, " n"]:
-    """The inverse of the width at which the mean of a bell is an area, by bisection; a Newton step has gradients."""
+    """Finds 1 / width at which a bell's mean is `area`, by bisection and a Newton step, which carries the gradient."""
 
     def mean(sharpness: Float[Array, " n"]) -> Float[Array, " n"]:
         return functools.reduce(jnp.multiply, [jnp.mean(profile, axis=1) for profile in _profiles(squares, sharpness)])

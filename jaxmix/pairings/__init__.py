@@ -1,7 +1,7 @@
-"""Who is mixed with whom: (batch, rng) -> the index of every sample's partner.
+"""Pairings, which pick partners: (batch, rng) -> the index of every sample's partner.
 
-A pairing that looks at labels has an option `labels` besides, which methods and `jaxmix.draw`
-fill with those that they are given.
+A pairing that looks at labels also has an option `labels`. Methods and `jaxmix.draw` pass it
+their own labels.
 """
 
 from jaxmix.pairings.labelled import other_class, same_class, similar_labels

@@ -1,4 +1,4 @@
-"""Partners by what the labels say: of similar labels, of the same class, of another."""
+"""Pairings by labels: similar labels, the same class, another class."""
 
 import jax
 from jax import Array
@@ -11,28 +11,28 @@ from jaxmix.types import Batch, Labels, Scalar
 
 
 def similar_labels(batch: Batch, rng: PRNGKeyArray, *, bandwidth: Scalar, labels: Labels = None) -> Int[Array, " n"]:
-    r"""Draws partners whose labels are near: C-Mixup's, for regression.
+    r"""Draws partners with similar labels: C-Mixup's pairing, for regression.
 
     .. math:: P(\pi(i) = j) \propto \exp\Big(-\frac{\lVert y_i - y_j \rVert^2}{2 \sigma^2}\Big)
 
-    over all j, the sample itself among them, as in the authors' code: what meets itself is
-    not mixed. Each sample draws on its own, so that one may be the partner of several.
+    over all j, including i itself, as in the authors' code. A sample that draws itself stays
+    unmixed. Samples draw independently, so one sample may be the partner of several.
 
     Args:
       batch: samples [n, ...], or a pytree of them.
       rng: a JAX key.
-      bandwidth: :math:`\sigma`, > 0, in units of the labels: partners' labels mostly lie within
-        two of it. Not checked when traced.
-      labels: float targets [n, ...], or a pytree of them, whose numbers count alike. Methods
-        fill it with their own.
+      bandwidth: :math:`\sigma`, > 0, in units of the labels. Labels of partners mostly differ by
+        less than two bandwidths. Not checked when traced.
+      labels: float targets [n, ...], or a pytree of them, in which all numbers count equally.
+        Methods pass their own labels.
 
     Returns:
-      Partner indices [n], int32. Labels that are not finite make a sample its own partner, and
-      nobody else's.
+      Partner indices [n], int32. A sample whose labels are not finite is its own partner and no
+      other sample's.
 
     Raises:
-      ValueError: without labels, if they are not one per sample, or if bandwidth is not
-        positive and finite.
+      ValueError: if there are no labels, if they do not have one row per sample, or if bandwidth
+        is not positive and finite.
       TypeError: if labels are not float.
 
     Example:
@@ -60,19 +60,19 @@ def similar_labels(batch: Batch, rng: PRNGKeyArray, *, bandwidth: Scalar, labels
 def same_class(batch: Batch, rng: PRNGKeyArray, *, labels: Labels = None) -> Int[Array, " n"]:
     """Draws partners by a uniform permutation within every class.
 
-    A sample may be left with itself, and is so where it is the only one of its class.
+    A sample may be its own partner, and always is if it is the only one of its class.
 
     Args:
       batch: samples [n, ...], or a pytree of them.
       rng: a JAX key.
-      labels: float targets [n, c] of c classes, of which the largest counts, the first on a tie.
-        Methods fill it with their own.
+      labels: float targets [n, c] for c classes. The largest gives the class, the first on a tie.
+        Methods pass their own labels.
 
     Returns:
       Partner indices [n], int32: a permutation.
 
     Raises:
-      ValueError: without labels, or if they are not [n, c] with two classes or more.
+      ValueError: if there are no labels, or they are not [n, c] with c >= 2.
       TypeError: if labels are not float.
 
     Example:
@@ -92,20 +92,20 @@ def same_class(batch: Batch, rng: PRNGKeyArray, *, labels: Labels = None) -> Int
 def other_class(batch: Batch, rng: PRNGKeyArray, *, labels: Labels = None) -> Int[Array, " n"]:
     """Draws every partner uniformly from the samples of other classes.
 
-    Each sample draws on its own, so that one may be the partner of several. Where all are of
-    one class, every sample is left with itself.
+    Samples draw independently, so one sample may be the partner of several. If all samples have
+    the same class, each is its own partner.
 
     Args:
       batch: samples [n, ...], or a pytree of them.
       rng: a JAX key.
-      labels: float targets [n, c] of c classes, of which the largest counts, the first on a tie.
-        Methods fill it with their own.
+      labels: float targets [n, c] for c classes. The largest gives the class, the first on a tie.
+        Methods pass their own labels.
 
     Returns:
       Partner indices [n], int32.
 
     Raises:
-      ValueError: without labels, or if they are not [n, c] with two classes or more.
+      ValueError: if there are no labels, or they are not [n, c] with c >= 2.
       TypeError: if labels are not float.
 
     Example:
@@ -126,7 +126,7 @@ def other_class(batch: Batch, rng: PRNGKeyArray, *, labels: Labels = None) -> In
 
 
 def _drawn(density: Float[Array, "n n"], rng: PRNGKeyArray) -> Int[Array, " n"]:
-    """One of each row, as often as its density says; by one number a row, where Gumbels would be n of them."""
+    """Draws a column for each row by its density, from one uniform number per row rather than n Gumbel draws."""
     total = jnp.cumsum(density, axis=1)
     level = jax.random.uniform(rng, (len(density), 1), jnp.float32) * total[:, -1:]
     partner = jnp.sum(total <= level, axis=1, dtype=jnp.int32)
@@ -135,25 +135,25 @@ def _drawn(density: Float[Array, "n n"], rng: PRNGKeyArray) -> Int[Array, " n"]:
 
 
 def _classes(batch: Batch, labels: Labels) -> Int[Array, " n"]:
-    """The class of every sample, on every device."""
+    """Returns the class of every sample, on every device."""
     n = _checked(batch, labels)
     shapes = [np.shape(leaf) for leaf in jax.tree.leaves(labels)]
     if len(shapes) != 1 or len(shapes[0]) != 2 or shapes[0][1] < 2:
         found = " and ".join(map(str, shapes))
         raise ValueError(
-            f"labels have shape {found}, where classes are an array [{n}, classes]: bind one-hot labels, "
-            "functools.partial(..., labels=...); for other targets there is pairings.similar_labels"
+            f"labels have shape {found}, where classes are an array [{n}, classes]: bind one-hot labels by "
+            "functools.partial(..., labels=...), or use pairings.similar_labels for other targets"
         )
     return layout.whole(jnp.argmax(jnp.asarray(jax.tree.leaves(labels)[0]), axis=1).astype(jnp.int32))
 
 
 def _checked(batch: Batch, labels: Labels) -> int:
-    """Checks that there are labels, one for each of n samples."""
+    """Checks that there are labels, one row per sample, and returns n."""
     n, _ = checks.batch_shape(batch)
     if not jax.tree.leaves(labels):
         raise ValueError(
-            "this pairing looks at labels, and there are none: pass labels to the method, or to draw by labels=, "
-            "or bind them, functools.partial(..., labels=...)"
+            "this pairing looks at labels, and there are none: pass labels to the method, pass labels= to draw, "
+            "or bind them by functools.partial(..., labels=...)"
         )
     checks.targets(labels, n)
     return n

@@ -1,4 +1,4 @@
-"""Partners that look at nothing: by chance, or the next in line."""
+"""Pairings that do not look at the batch: a random permutation, or a fixed shift."""
 
 import jax
 from jax import Array
@@ -10,7 +10,7 @@ from jaxmix.types import Batch
 
 
 def permutation(batch: Batch, rng: PRNGKeyArray) -> Int[Array, " n"]:
-    """Draws partners by a uniform permutation, which may leave a sample with itself.
+    """Draws partners by a uniform permutation, in which a sample may be its own partner.
 
     Args:
       batch: samples [n, ...], or a pytree of them.
@@ -36,21 +36,21 @@ def permutation(batch: Batch, rng: PRNGKeyArray) -> Int[Array, " n"]:
 
 
 def roll(batch: Batch, rng: PRNGKeyArray, *, shift: int = 1) -> Int[Array, " n"]:
-    """Takes the sample `shift` places further on as partner, without randomness.
+    """Returns the sample `shift` places further on as partner, without randomness.
 
-    It suits data that comes shuffled: nobody is its own partner.
+    No sample is its own partner. Use it on shuffled data.
 
     Args:
       batch: samples [n, ...], or a pytree of them.
       rng: ignored.
-      shift: how many places further on, round the batch's end.
+      shift: distance to the partner; indices wrap around at the end of the batch.
 
     Returns:
       Partner indices [n], int32.
 
     Raises:
       ValueError: if the batch is empty or its leaves differ in n, or if n > 1 and shift
-        is a multiple of n, which would leave every sample with itself.
+        is a multiple of n, which would make every sample its own partner.
 
     Example:
       >>> pairings.roll(jnp.ones((4, 2)), jax.random.key(0)).tolist()

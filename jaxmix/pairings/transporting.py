@@ -1,4 +1,4 @@
-"""Partners by optimal transport between groups of the batch, and how far partners lie apart."""
+"""Pairing by optimal transport between groups of the batch, and the distance between partners."""
 
 import operator
 from typing import Literal
@@ -25,28 +25,30 @@ def transport(
     groups: Literal["disjoint", "permute"] = "disjoint",
     features: FeatureFn | None = None,
 ) -> Int[Array, " n"]:
-    r"""Draws groups of k samples and matches group to group by optimal transport.
+    r"""Draws groups of k samples and matches pairs of groups by optimal transport.
 
     .. math:: \sigma = \arg\min_{\text{permutations}} \sum_{i=1}^k d(x_i, x'_{\sigma(i)})
 
-    Distances are float32: in a group, those that differ by less than about 1e-6 of the
-    largest are not told apart.
+    Distances are float32. Distances in a group that differ by less than about 1e-6 of the
+    largest count as equal.
 
     Args:
-      batch: samples [n, ...], or a pytree of them, of which the leaf of highest rank is
-        measured (the first on a tie; dictionaries go by sorted keys).
+      batch: samples [n, ...], or a pytree of them. Distances are those of the leaf of highest
+        rank (the first on a tie, in the order of sorted keys for dictionaries).
       rng: a JAX key.
-      k: size of the groups; divides n. k = 1 is `permutation`, draw for draw.
-      solver: "sinkhorn" (near the optimum), "exact" (the optimum; on CPUs the faster one up to
-        k = 64), or any function costs [g, k, k] -> columns [g, k], such as
+      k: size of the groups. It divides n into at least two groups, or is 1. With k = 1 this is
+        `permutation`, draw for draw.
+      solver: "sinkhorn" (near the optimum), "exact" (the optimum; faster on CPUs up to k = 64),
+        or a function costs [g, k, k] -> columns [g, k], such as
         `functools.partial(assignment.sinkhorn, epsilon=0.01, num_iterations=500)`.
-      cost: squared Euclidean distance, or Euclidean as in the authors' code.
-      groups: "disjoint" shuffles the batch, cuts it into groups, and matches each with the
-        next: nobody is its own partner. "permute" matches consecutive groups of the batch
-        with those of its permutation, as in the authors' code: a sample that meets itself
-        keeps itself.
-      features: batch -> [n, ...], measured instead. No gradient flows through what is
-        measured.
+      cost: "sqeuclidean", the squared Euclidean distance, or "euclidean", the distance, as in the
+        authors' code.
+      groups: "disjoint" shuffles the batch, cuts it into groups, and matches each group with the
+        next, so no sample is its own partner. "permute" matches consecutive groups of the batch
+        with those of its permutation, as in the authors' code. Then a sample may be its own
+        partner.
+      features: batch -> [n, ...], the features to measure distances in; by default the leaf of
+        highest rank. No gradient flows through them.
 
     Returns:
       Partner indices [n], int32: a permutation.
@@ -54,7 +56,7 @@ def transport(
     Raises:
       ValueError: if k does not divide n, if k >= 2 leaves fewer than two groups, if a name
         is unknown, or if the features are not [n, ...].
-      TypeError: if the leaf that is measured holds classes, or other integers.
+      TypeError: if the leaf of highest rank is neither float nor uint8.
 
     Example:
       >>> points = jnp.array([[0.0], [10.0], [1.0], [11.0]])
@@ -84,15 +86,16 @@ def transport(
 
 
 def displacement(batch: Batch, partner: Int[Array, " n"], *, features: FeatureFn | None = None) -> Float[Array, ""]:
-    """Measures the mean squared Euclidean distance of samples from their partners.
+    """Returns the mean squared Euclidean distance between samples and their partners.
 
-    Its ratio between two pairings is what `ratios.matched_alpha` asks for.
+    `ratios.matched_alpha` takes the ratio of this distance between two pairings.
 
     Args:
-      batch: samples [n, ...], or a pytree of them, of which the leaf of highest rank is
-        measured (the first on a tie; dictionaries go by sorted keys).
+      batch: samples [n, ...], or a pytree of them. Distances are those of the leaf of highest
+        rank (the first on a tie, in the order of sorted keys for dictionaries).
       partner: partner indices [n].
-      features: batch -> [n, ...], measured instead.
+      features: batch -> [n, ...], the features to measure distances in; by default the leaf of
+        highest rank.
 
     Returns:
       A float32 scalar, in squared units of the samples.
@@ -100,7 +103,7 @@ def displacement(batch: Batch, partner: Int[Array, " n"], *, features: FeatureFn
     Raises:
       ValueError: if the batch is empty or its leaves differ in n, or if the features
         are not [n, ...].
-      TypeError: if the leaf that is measured holds classes, or other integers.
+      TypeError: if the leaf of highest rank is neither float nor uint8.
 
     Example:
       >>> pairings.displacement(jnp.array([[0.0], [2.0]]), jnp.array([1, 0]))
@@ -116,14 +119,15 @@ def squared_distances(x: Float[Array, "g k d"], y: Float[Array, "g k d"]) -> Flo
 
     .. math:: \lVert x - y \rVert^2 = \lVert x \rVert^2 + \lVert y \rVert^2 - 2 x^\top y
 
-    about the centre of the group, without which a large mean would swallow the differences.
+    Both groups are first shifted by the centre of x, so that a large mean does not cancel the
+    differences.
 
     Args:
       x: points [g, k, d].
       y: points [g, k, d].
 
     Returns:
-      Distances of every x from every y of its group, >= 0, [g, k, k].
+      Squared distances [g, k, k], >= 0, between every x and every y of its group.
 
     Example:
       >>> pairings.squared_distances(jnp.array([[[0.0], [1.0]]]), jnp.array([[[0.0], [3.0]]]))
@@ -138,7 +142,7 @@ def squared_distances(x: Float[Array, "g k d"], y: Float[Array, "g k d"]) -> Flo
 
 
 def _measured(batch: Batch, features: FeatureFn | None) -> Float[Array, "n ..."]:
-    """What is measured of a batch, in float32."""
+    """Returns the features or the leaf in which distances are measured, in float32."""
     n, _ = checks.batch_shape(batch)
     measured = jnp.asarray((features or checks.lead_leaf)(batch))
     if not features:
@@ -155,7 +159,7 @@ def _distances_of_groups(measured: Array, anchors: Array, candidates: Array) -> 
 
 
 def _distances_of_all(measured: Array, anchors: Array, candidates: Array) -> Float[Array, "g k k"]:
-    """The same out of the distances of all from all, in which no sample changes its place or its shape."""
+    """Squared distances as above, picked from those between all samples: no sample is moved or reshaped."""
     centred = measured - jnp.mean(measured, axis=0, keepdims=True)
     axes = tuple(range(1, measured.ndim))
     products = jnp.tensordot(centred, centred, (axes, axes), precision="highest")
