@@ -1,4 +1,4 @@
-"""Many k x k assignment problems at once: costs [g, k, k] -> for each row its column [g, k]."""
+"""Solvers for many k x k assignment problems at once: costs [g, k, k] -> the column of every row [g, k]."""
 
 import functools
 from typing import NamedTuple
@@ -19,23 +19,23 @@ class Plan(NamedTuple):
 
     Attributes:
       log_plan: logarithm of the plans, each of total mass 1, [g, k, k].
-      marginal_error: L1 distance of the plans' column sums from 1 / k, [g]; row sums are
-        met by the last half step.
+      marginal_error: L1 distance of the plans' column sums from 1 / k, [g]. The last half step
+        makes row sums exact.
     """
 
     log_plan: Costs
     marginal_error: Float[Array, " g"]
 
 
-@jax.jit  # outside of one, JAX would compile a loop that closes over arrays anew at every call
+@jax.jit  # outside of jit, JAX would compile a loop that closes over arrays again at every call
 def exact(costs: Costs) -> Columns:
-    """Solves each assignment problem to its optimum, by shortest augmenting paths.
+    """Solves each assignment problem exactly, by shortest augmenting paths.
 
     Args:
-      costs: [g, k, k]. Entries that are not finite count as the largest finite one of their problem.
+      costs: floats [g, k, k]. Entries that are not finite count as their problem's largest finite cost.
 
     Returns:
-      The column of every row, [g, k] int32: permutations of the least total cost.
+      The column of every row, [g, k] int32: permutations with the lowest total cost.
 
     Example:
       >>> assignment.exact(jnp.array([[[4.0, 1.0], [2.0, 0.0]]]))
@@ -52,20 +52,21 @@ def exact(costs: Costs) -> Columns:
 def sinkhorn(costs: Costs, *, epsilon: float = 0.05, num_iterations: int = 50) -> Columns:
     """Solves each assignment problem approximately, by Sinkhorn iterations and rounding.
 
-    The plan's largest entries give a permutation, which swaps of two columns then improve
-    (2-opt). So the result is a permutation whatever epsilon is. At the defaults its cost is
-    on average within 0.2 % of the optimum on image-like data, for k up to 32.
+    Rounding takes the plan's largest entries, and swaps of two columns then improve the result
+    (2-opt). So it is a permutation for any epsilon. At the defaults its cost is on average within
+    0.2 % of the optimum on image-like data, for k up to 32.
 
     Args:
-      costs: [g, k, k]. Entries that are not finite count as the largest finite one of their problem.
-      epsilon: entropic regularisation, in standard deviations of the costs of a problem.
-      num_iterations: Sinkhorn iterations; fixed, so that the time is too.
+      costs: floats [g, k, k]. Entries that are not finite count as their problem's largest finite cost.
+      epsilon: strength of the entropic regularisation, in standard deviations of a problem's
+        costs, > 0.
+      num_iterations: number of Sinkhorn iterations, which does not depend on convergence.
 
     Returns:
       The column of every row, [g, k] int32: permutations.
 
     Raises:
-      ValueError: if epsilon is not positive, or num_iterations less than 1.
+      ValueError: if epsilon is not positive, or num_iterations is less than 1.
 
     Example:
       >>> assignment.sinkhorn(jnp.array([[[4.0, 1.0], [2.0, 0.0]]]))
@@ -80,18 +81,19 @@ def sinkhorn(costs: Costs, *, epsilon: float = 0.05, num_iterations: int = 50) -
 
 
 def sinkhorn_plan(costs: Costs, *, epsilon: float = 0.05, num_iterations: int = 50) -> Plan:
-    """Computes entropic transport plans, by ott-jax.
+    """Computes entropic transport plans with ott-jax.
 
     Args:
-      costs: [g, k, k]. Entries that are not finite count as the largest finite one of their problem.
-      epsilon: entropic regularisation, in standard deviations of the costs of a problem.
-      num_iterations: Sinkhorn iterations.
+      costs: floats [g, k, k]. Entries that are not finite count as their problem's largest finite cost.
+      epsilon: strength of the entropic regularisation, in standard deviations of a problem's
+        costs, > 0.
+      num_iterations: number of Sinkhorn iterations.
 
     Returns:
-      The plans, and how far their marginals are from uniform.
+      The plans, and the errors of their marginals.
 
     Raises:
-      ValueError: if epsilon is not positive, or num_iterations less than 1.
+      ValueError: if epsilon is not positive, or num_iterations is less than 1.
 
     Example:
       >>> assignment.sinkhorn_plan(jnp.ones((2, 3, 3))).marginal_error.shape
@@ -125,16 +127,16 @@ def sinkhorn_plan(costs: Costs, *, epsilon: float = 0.05, num_iterations: int = 
 
 
 def round_greedily(scores: Costs) -> Columns:
-    """Rounds scores to permutations: the largest free entry first, then the next, and so on.
+    """Rounds scores to permutations greedily, from the largest free entry to the smallest.
 
-    An entry that is the largest of its row and of its column stays so until it is taken;
-    all such entries are taken at once, which gives the same result in few rounds.
+    An entry that is the largest of its row and of its column stays so until it is taken. Each
+    round takes all such entries at once, which gives the same result in few rounds.
 
     Args:
       scores: [g, k, k], such as a transport plan or its logarithm.
 
     Returns:
-      The column of every row, [g, k] int32: permutations, whatever the scores are.
+      The column of every row, [g, k] int32: permutations for any scores.
 
     Example:
       >>> assignment.round_greedily(jnp.array([[[0.5, 0.4], [0.6, 0.1]]]))
@@ -159,17 +161,17 @@ def round_greedily(scores: Costs) -> Columns:
 
 
 def improve_by_swaps(costs: Costs, columns: Columns) -> Columns:
-    """Swaps the columns of two rows wherever that lowers the cost, until no swap does (2-opt), for 2 k rounds at most.
+    """Improves permutations by swapping the columns of two rows (2-opt), until no swap lowers the cost.
 
-    Swaps of disjoint pairs do not influence one another, so that in each round every pair
-    of rows whose best swap is with each other makes it. A gain below a millionth counts as none.
+    Swaps of disjoint pairs are independent, so each round swaps all pairs of rows that are each
+    other's best swap. A relative gain below 1e-6 counts as none. There are at most 2 k rounds.
 
     Args:
-      costs: [g, k, k]. Entries that are not finite count as the largest finite one of their problem.
-      columns: permutations to start from, [g, k].
+      costs: floats [g, k, k]. Entries that are not finite count as their problem's largest finite cost.
+      columns: the permutations to improve, [g, k].
 
     Returns:
-      Permutations of no greater cost, [g, k].
+      Permutations [g, k] with the same or a lower cost.
 
     Example:
       >>> assignment.improve_by_swaps(jnp.array([[[4.0, 1.0], [2.0, 0.0]]]), jnp.array([[0, 1]]))
@@ -200,7 +202,7 @@ def improve_by_swaps(costs: Costs, columns: Columns) -> Columns:
 
 
 def _finite(costs: Costs) -> Costs:
-    """Casts to float32, and replaces what is not finite by its problem's largest finite cost: NaNs end no solver."""
+    """Casts to float32, and replaces NaN and infinity by the problem's largest finite cost, so that solvers end."""
     costs = costs.astype(jnp.float32)
     finite = jnp.isfinite(costs)
     largest = jnp.max(costs, axis=(1, 2), keepdims=True, initial=-jnp.inf, where=finite)
@@ -208,13 +210,13 @@ def _finite(costs: Costs) -> Costs:
 
 
 def _scaled(costs: Costs) -> Costs:
-    """Scales the costs of each problem to magnitudes whose sums and reciprocals float32 holds."""
+    """Scales the costs of each problem so that float32 represents their sums and reciprocals."""
     costs = _finite(costs)
     return costs / jnp.clip(jnp.max(jnp.abs(costs), axis=(1, 2), keepdims=True), 1e-37, 1e37)
 
 
 def _unit_range(costs: Costs) -> Costs:
-    """Shifts and scales the costs of each problem to [0, 1], which no solution depends on but float32 does."""
+    """Shifts and scales the costs of each problem to [0, 1], which suits float32 and does not change the solution."""
     costs = _scaled(costs)
     low, high = (bound(costs, axis=(1, 2), keepdims=True) for bound in (jnp.min, jnp.max))
     return jnp.where(high > low, (costs - low) / jnp.where(high > low, high - low, 1.0), 0.0)

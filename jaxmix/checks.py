@@ -1,7 +1,7 @@
-"""What jaxmix accepts, and the errors that say so.
+"""Checks of arguments, which raise errors that name the value and the remedy.
 
-Everything here runs on shapes, dtypes and Python numbers, at trace time; nothing
-reads the contents of a traced array.
+All checks run at trace time on shapes, dtypes and Python numbers. None reads the contents of a
+traced array.
 """
 
 import operator
@@ -21,7 +21,7 @@ _BATCH_REMEDY = {
 
 
 def lead_leaf(batch: Batch) -> ArrayLike:
-    """Returns the leaf of highest rank, the first on a tie: it defines n and space."""
+    """Returns the leaf of highest rank, the first on a tie; it defines n and space."""
     leaves = jax.tree.leaves(batch)
     if not leaves:
         raise ValueError("batch has no arrays: pass an array [n, *space, channels] or a pytree of them")
@@ -29,7 +29,7 @@ def lead_leaf(batch: Batch) -> ArrayLike:
 
 
 def batch_shape(batch: Batch) -> tuple[int, Space]:
-    """Checks that a batch has samples of one number, and returns its n and space."""
+    """Checks that all leaves of a batch have n samples, and returns n and space."""
     for path, leaf in jax.tree.leaves_with_path(batch):
         _dtype(f"batch{jax.tree_util.keystr(path)}", leaf)
     lead = np.shape(lead_leaf(batch))
@@ -50,7 +50,7 @@ def batch_shape(batch: Batch) -> tuple[int, Space]:
 
 
 def aligned(batch: Batch, shape: tuple[int, ...]) -> None:
-    """Checks that the leaves of a batch start with the shape of what weighs them."""
+    """Checks that the shapes of a batch's leaves start with the shape of the weights."""
     for path, leaf in jax.tree.leaves_with_path(batch):
         if np.shape(leaf)[: len(shape)] != shape:
             raise ValueError(
@@ -60,7 +60,7 @@ def aligned(batch: Batch, shape: tuple[int, ...]) -> None:
 
 
 def mixable(name: str, tree: Batch) -> None:
-    """Checks that the leaves of a batch hold what can be averaged: floats, or uint8 pixels."""
+    """Checks that the leaves of a batch can be averaged: floats, or uint8 pixels."""
     for path, leaf in jax.tree.leaves_with_path(tree):
         dtype = _dtype(leaf_name := name + jax.tree_util.keystr(path), leaf)
         if _is_amount(dtype):
@@ -73,21 +73,19 @@ def mixable(name: str, tree: Batch) -> None:
 
 
 def measurable(lead: ArrayLike, remedy: str) -> None:
-    """Checks that a leaf of highest rank holds what distances are of: floats, or uint8 pixels."""
+    """Checks that the leaf of highest rank can be measured: floats, or uint8 pixels."""
     dtype = jnp.result_type(lead)
     if not _is_amount(dtype):
-        raise TypeError(
-            f"the batch's leaf of highest rank has dtype {dtype}, between whose values there is no distance: {remedy}"
-        )
+        raise TypeError(f"the batch's leaf of highest rank must be float, or uint8 pixels, got dtype {dtype}: {remedy}")
 
 
 def _is_amount(dtype) -> bool:
-    """Whether values between two others mean something: of floats, and of uint8, which are pixels."""
+    """Returns whether values of a dtype can be averaged: floats, and uint8, which are pixels."""
     return dtype == jnp.uint8 or jnp.issubdtype(dtype, jnp.floating)
 
 
 def _dtype(name: str, leaf):
-    """The dtype of what holds numbers."""
+    """Returns the dtype of a leaf, and refuses leaves without numbers."""
     try:
         return jnp.result_type(np.asarray(leaf) if isinstance(leaf, str | bytes) else leaf)  # "f" is not a dtype here
     except TypeError:
@@ -108,7 +106,7 @@ def targets(labels: Labels, n: int) -> None:
 
 
 def positive(name: str, value: Scalar) -> None:
-    """Checks a number that must be positive and finite in float32, unless it is traced."""
+    """Checks that a number is positive and finite in float32, unless it is traced."""
     number = _concrete(name, value)
     if number is not None and not 1e-36 < number < 3e38:
         beyond = ", beyond what float32 computes with" if 0 < number < np.inf else ""
@@ -116,14 +114,14 @@ def positive(name: str, value: Scalar) -> None:
 
 
 def non_negative(name: str, value: Scalar) -> None:
-    """Checks a number that must be finite and not below 0, unless it is traced."""
+    """Checks that a number is at least 0 and finite, unless it is traced."""
     number = _concrete(name, value)
     if number is not None and not 0 <= number < np.inf:
         raise ValueError(f"{name} must be at least 0 and finite, got {value}")
 
 
 def at_least_one(name: str, value: int) -> None:
-    """Checks a number of things of which there must be one."""
+    """Checks that a number is an integer of at least 1."""
     try:
         number = operator.index(value)
     except TypeError:
@@ -135,25 +133,27 @@ def at_least_one(name: str, value: int) -> None:
 def floats(name: str, array) -> None:
     """Checks that an array holds floats."""
     if not jnp.issubdtype(jnp.result_type(array), jnp.floating):
-        raise TypeError(f"{name} have dtype {jnp.result_type(array)}: pass floats, such as uint8 images / 255.0")
+        raise TypeError(
+            f"{name} must be floats, got dtype {jnp.result_type(array)}: pass, for example, uint8 images / 255.0"
+        )
 
 
 def key(rng) -> None:
-    """Checks that randomness is one JAX key, typed or legacy."""
+    """Checks that rng is one JAX key, typed or legacy."""
     if shape := _shape_of_keys(rng):
         raise ValueError(
-            f"rng holds keys of shape {shape}, where one is wanted: pass one of them, or jax.vmap over all"
+            f"rng has keys of shape {shape}, where one key was expected: pass one of them, or jax.vmap over all"
         )
 
 
 def key_per_sample(rng, n: int) -> None:
-    """Checks that every sample has a key of its own, typed or legacy."""
+    """Checks that rng has one JAX key per sample, typed or legacy."""
     if _shape_of_keys(rng) != (n,):
         raise ValueError(f"rng has shape {np.shape(rng)}: pass one key per sample, such as jax.random.split(rng, {n})")
 
 
 def _shape_of_keys(rng) -> tuple[int, ...]:
-    """How keys are arranged; what is none is refused."""
+    """Returns the shape of an array of keys, and refuses anything else."""
     dtype, shape = getattr(rng, "dtype", None), np.shape(rng)
     if dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key):
         return shape
@@ -163,14 +163,14 @@ def _shape_of_keys(rng) -> tuple[int, ...]:
 
 
 def probability(name: str, value: Scalar) -> None:
-    """Checks a number that must lie in [0, 1], unless it is traced."""
+    """Checks that a number lies in [0, 1], unless it is traced."""
     number = _concrete(name, value)
     if number is not None and not 0 <= number <= 1:
         raise ValueError(f"{name} must lie in [0, 1], got {value}")
 
 
 def interval(name: str, bounds: tuple[Scalar, Scalar]) -> None:
-    """Checks a range of numbers in [0, 1], of which those that are traced are not looked at."""
+    """Checks a range (low, high) within [0, 1], except for ends that are traced."""
     if not isinstance(bounds, tuple | list) or len(bounds) != 2:
         raise ValueError(f"{name} must be a range (low, high), got {bounds!r}")
     for end, value in zip(("low", "high"), bounds, strict=True):
@@ -181,7 +181,7 @@ def interval(name: str, bounds: tuple[Scalar, Scalar]) -> None:
 
 
 def _concrete(name: str, value: Scalar) -> float | None:
-    """The value as a Python number, on which nothing is traced; None where it is traced itself."""
+    """Returns the value as a Python float, or None if it is traced."""
     number = isinstance(value, float | int | np.number | np.ndarray | jax.Array)
     if not number or np.shape(value) or jnp.result_type(value) == jnp.bool_:
         raise TypeError(f"{name} must be a single number, got {value!r}")

@@ -1,7 +1,7 @@
-"""How a mask regularises: the coefficients by which mixing penalises gradients and curvature.
+"""Coefficients by which mixing with a mask penalises gradients and curvature.
 
-To second order, a loss on mixed samples is the loss on clean ones plus penalties into which the law of ratio and mask
-enters only through the numbers computed here.
+To second order, the loss on mixed samples is the loss on clean samples plus penalties. The distribution of ratio and
+mask enters the penalties through these coefficients only.
 """
 
 import math
@@ -16,17 +16,17 @@ import numpy as np
 from jaxmix import checks, ratios
 from jaxmix.types import MaskFn, Scalar, Space
 
-CHUNK_NUMBERS = 2**20  # that are held at a time: 4 MiB for every array of a chunk
+CHUNK_NUMBERS = 2**20  # numbers per array of a chunk: 4 MiB
 
 
 class Profile(NamedTuple):
-    """The coefficients of one anchor place, and the Monte Carlo errors of each.
+    """The coefficients for one anchor place, with Monte Carlo errors.
 
     Attributes:
-      quadratic: a_jk of the anchor j against every place k, [*space].
-      quadratic_error: its standard error, [*space].
-      linear: b_k of every place, [*space].
-      linear_error: its standard error, [*space].
+      quadratic: a_jk for the anchor j and every place k, [*space].
+      quadratic_error: standard error of quadratic, [*space].
+      linear: b_k for every place k, [*space].
+      linear_error: standard error of linear, [*space].
     """
 
     quadratic: Float[Array, "*space"]
@@ -45,7 +45,7 @@ def profile(
     form: Literal["paper", "exact"] = "paper",
     num_draws: int = 2**14,
 ) -> Profile:
-    r"""Estimates how strongly mixing ties each place to the anchor, for any mask.
+    r"""Estimates the coefficients that tie every place to an anchor place, for any mask.
 
     .. math:: \text{paper:} \quad a_{jk} = \mathbb{E}[(1 - M_j)(1 - M_k)], \quad b_k = \mathbb{E}[1 - \lambda],
         \quad \lambda \sim \mathrm{Beta}(\alpha + 1, \alpha)
@@ -53,27 +53,27 @@ def profile(
     .. math:: \text{exact:} \quad a_{jk} = \mathbb{E}[r (1 - M_j)(1 - M_k) + (1 - r) M_j M_k],
         \quad b_k = \mathbb{E}[r (1 - M_k) + (1 - r) M_k], \quad \lambda \sim \mathrm{Beta}(\alpha, \alpha)
 
-    with M the weights that the mask gives for :math:`\lambda`, and r their mean, by which labels are mixed. Data are
-    taken as centred. Then :math:`a_{jk}` weighs the penalties on products of gradients and on curvature between places
-    j and k, and :math:`b_k` that on the agreement of sample and gradient at k. The exact form is right to second order
-    for every mask; the paper's is where masks 1 - M are as likely at :math:`1 - \lambda` as M at :math:`\lambda`, and
-    :math:`r = \lambda`: of the methods here, for Mixup alone.
+    M are the mask's weights for :math:`\lambda`. Their mean r is the sample's share of the labels. Data are assumed to
+    be centred. Then :math:`a_{jk}` weighs the penalties on products of gradients and on curvature between places j and
+    k, and :math:`b_k` weighs the penalty on the product of sample and gradient at k. The exact form is correct to
+    second order for every mask. The paper's form is correct if :math:`r = \lambda` and 1 - M at :math:`1 - \lambda`
+    has the distribution of M at :math:`\lambda`. Of the methods here this holds for Mixup only.
 
     Args:
-      mask: (space, ratio, rng) -> weights [n] or [n, *space].
+      mask: draws weights, (space, ratio, rng) -> [n] or [n, *space].
       space: the lengths of the sample's axes, such as (h, w).
       rng: a JAX key.
       anchor: index of the place j, one number per axis of space.
       alpha: concentration of the ratio's Beta distribution, > 0. Not checked when traced.
-      form: "paper" or "exact".
-      num_draws: how many masks are drawn, at the least, and at least 2. Memory does not grow with it.
+      form: "paper" or "exact", as above.
+      num_draws: least number of masks to draw, at least 2. Memory does not grow with it.
 
     Returns:
-      The coefficients of the anchor with their standard errors, in float32.
+      The anchor's coefficients and their standard errors, in float32.
 
     Raises:
-      ValueError: if space has no places, the anchor is not one of them, form is neither of the two, num_draws is less
-        than 2, a concrete alpha is not positive and finite, or the mask returns another shape.
+      ValueError: if space has no places, the anchor lies outside of space, form is unknown, num_draws is less than 2,
+        a concrete alpha is not positive and finite, or the mask returns another shape.
       TypeError: if anchor or num_draws are not integers, or alpha is not a single number.
 
     Example:
@@ -94,7 +94,7 @@ def profile(
     index = int(np.ravel_multi_index(anchor, space))
 
     def terms(rng: PRNGKeyArray) -> tuple[Array, Array]:
-        """What a and b are the means of, [chunk, places] each."""
+        """Draws the terms whose means are a and b, [chunk, places] each."""
         ratio_rng, coin_rng, mask_rng = jax.random.split(rng, 3)
         ratio = ratios.beta(chunk, ratio_rng, alpha=alpha)
         if form == "paper":  # kept with probability ratio, which makes the density f into 2 ratio f(ratio)
@@ -109,7 +109,7 @@ def profile(
         return quadratic, share * partner + (1 - share) * own
 
     def merge(moments: tuple[Array, Array], values: Array, done: Array) -> tuple[Array, Array]:
-        """Chan's update of mean and squared deviations after as many chunks as done."""
+        """Updates mean and squared deviations of `done` chunks by another chunk, with Chan's formula."""
         mean, squares = moments
         chunk_mean = jnp.mean(values, axis=0)
         within = jnp.sum((values - chunk_mean[None]) ** 2, axis=0)
@@ -132,7 +132,7 @@ def profile(
 
 
 def _weights(mask: MaskFn, space: Space, ratio: Float[Array, " n"], rng: PRNGKeyArray) -> Float[Array, "n places"]:
-    """The mask's weights at every place, in a row."""
+    """Draws the mask's weights at every place, flattened."""
     n = ratio.shape[0]
     weight = mask(space, ratio, rng)
     if jnp.shape(weight) not in ((n,), (n, *space)):
@@ -145,7 +145,7 @@ def _weights(mask: MaskFn, space: Space, ratio: Float[Array, " n"], rng: PRNGKey
 
 
 def _checked(space: Space, anchor: tuple[int, ...], form: str, num_draws: int) -> tuple[int, ...]:
-    """The anchor, once nothing is wrong whatever is drawn."""
+    """Returns the anchor as integers, after checking the arguments."""
     if not isinstance(space, tuple | list) or not space or min(space) < 1:
         raise ValueError(f"space {space} has no places: give the lengths of the sample's axes, such as (h, w)")
     numbers = anchor if isinstance(anchor, tuple | list) else (anchor,)
@@ -158,5 +158,5 @@ def _checked(space: Space, anchor: tuple[int, ...], form: str, num_draws: int) -
     if form not in ("paper", "exact"):
         raise ValueError(f"form must be 'paper' or 'exact', got {form!r}")
     if num_draws < 2:
-        raise ValueError(f"num_draws must be at least 2, as it takes two for a standard error, got {num_draws}")
+        raise ValueError(f"num_draws must be at least 2, since a standard error needs two draws, got {num_draws}")
     return tuple(int(number) for number in numbers)

@@ -1,8 +1,8 @@
-"""Policies: what is mixed, written as text, for configurations, logs and titles.
+"""Policies, which name a MixFn by text, for configurations, logs and titles.
 
-A policy is one call in Python's syntax. Names are the library's methods, combinators and
-parts, or `module:function` of one's own, which is imported, and may be called: read policies
-only of people you trust. No other expression is evaluated.
+A policy is one call in Python's syntax. Names are the library's methods, combinators and parts,
+or `module:function` for your own. Reading a policy imports that module and may call the function,
+so read policies only from people you trust. No other expression is evaluated.
 """
 
 import ast
@@ -53,33 +53,33 @@ NAMES: Mapping[str, Any] = {"mix": core.mix} | {
     if inspect.isroutine(value) and not name.startswith("_")
     if inspect.unwrap(value).__module__.startswith(module.__name__)
 }
-"""Everything public of these modules."""
+"""All public functions of these modules, by name."""
 
 NOTHING: Mapping[str, Any] = types.MappingProxyType({})
 
 
 def policy(text: str, *, progress: Scalar | None = None, **given: Any) -> MixFn:
-    """Makes the MixFn that a text describes.
+    """Returns the MixFn that a text describes.
 
-    Where a call lacks the positional arguments of its function, such as the batch of a method,
-    the function is bound to the options of the call, as by `functools.partial`; with them, such
-    as the methods of a combinator, it is called. `linear(first, last)` is a number that changes
-    with progress.
+    A call without positional arguments, such as a method's batch, binds the options to the
+    function, like `functools.partial`. A call with positional arguments, such as a combinator's
+    methods, calls the function. `linear(first, last)` is a number that changes linearly with
+    progress.
 
     Args:
-      text: one call, or a name alone, such as "mixup" or "cutmix(pairing=transport(k=16))".
-        Options are numbers, strings, booleans, None, tuples of them, names, and calls again.
-      progress: how far training is, from 0 to 1, for `linear`; may be traced.
-      **given: options that no text can say, such as encode and decode of a VAE, for every
-        function of the text that has them and is not given its own there.
+      text: a call or a name, such as "cutmix(pairing=transport(k=16))" or "mixup". Values of
+        options are numbers, strings, booleans, None, tuples of these, names, and further calls.
+      progress: the fraction of training that is done, from 0 to 1, for `linear`; may be traced.
+      **given: options that text cannot express, such as a VAE's encode and decode. They go to
+        every function in the text that has such an option, unless the text sets it.
 
     Returns:
       A MixFn.
 
     Raises:
-      ValueError: for a wrong name, option or value, with the text and the nearest right one,
-        and for what is given and no function of the text has; ranges of numbers are checked by
-        the MixFn when it is called.
+      ValueError: for a wrong name, option or value, naming the text and the nearest right one;
+        or if no function in the text has a given option. The MixFn itself checks ranges of
+        numbers when it is called.
 
     Example:
       >>> fn = jaxmix.policy("sometimes(one_of(mixup(alpha=0.8), cutmix()), probability=0.5)")
@@ -97,17 +97,18 @@ def read(
     progress: Scalar | None = None,
     given: Mapping[str, Any] = NOTHING,
 ) -> Any:
-    """Reads a text as `policy` does, with other names: for programs that have more to choose than MixFns.
+    """Reads a text as `policy` does, but with other names or for other kinds of functions.
 
     Args:
-      text: one call, or a name alone.
-      names: what may be named beside module:function.
-      kind: `MixFn`, `PairingFn`, `RatioFn`, `MaskFn` or `FeatureFn`, which the text then has to be.
-      progress: how far training is, from 0 to 1.
-      given: options that no text can say.
+      text: a call or a name.
+      names: functions that the text may name, beside module:function.
+      kind: `MixFn`, `PairingFn`, `RatioFn`, `MaskFn` or `FeatureFn` to check that the text
+        describes one; None does not check.
+      progress: the fraction of training that is done, from 0 to 1, for `linear`.
+      given: options that text cannot express, as in `policy`.
 
     Returns:
-      What the text stands for.
+      The value that the text describes.
 
     Raises:
       ValueError: as `policy` does.
@@ -128,14 +129,14 @@ def read(
 
 
 def options(text: str, *, names: Mapping[str, Callable] = NAMES) -> frozenset[str]:
-    """Names of the options that the functions of a policy have, given there or not.
+    """Returns the names of all options that the functions in a policy have, set or not.
 
     Args:
       text: a policy.
-      names: what may be named beside module:function.
+      names: functions that the text may name, beside module:function.
 
     Returns:
-      Them, such as {"encode", "decode", ...} of "varmixup".
+      The names, such as {"encode", "decode", ...} for "varmixup".
 
     Raises:
       ValueError: for a wrong name.
@@ -149,16 +150,16 @@ def options(text: str, *, names: Mapping[str, Callable] = NAMES) -> frozenset[st
 
 
 def normal_form(text: str) -> str:
-    """Writes a policy in one way, whatever its spaces, quotes and line breaks.
+    """Normalises a policy's spaces, quotes and line breaks.
 
     Args:
-      text: a policy; whether its names and options are right is not looked at.
+      text: a policy. Its names and options are not checked.
 
     Returns:
-      The same policy.
+      The same policy in normal form.
 
     Raises:
-      ValueError: if the text is no Python expression.
+      ValueError: if the text is not a Python expression.
 
     Example:
       >>> policies.normal_form('cutmix( pairing = transport(k=16,solver="exact") )')
@@ -171,7 +172,7 @@ def normal_form(text: str) -> str:
 
 
 class _Scope(NamedTuple):
-    """What the parts of a policy are read with; see `read`."""
+    """The arguments of `read` that apply to all parts of a policy."""
 
     names: Mapping[str, Callable]
     progress: Scalar | None
@@ -179,7 +180,7 @@ class _Scope(NamedTuple):
 
 
 def _parsed(text: str) -> ast.expr:
-    """The tree of a policy, in which module:function is an attribute."""
+    """Parses a policy to a tree, in which module:function is an attribute."""
     strings_or_colons = r"""('(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*")|(?<=\w):(?=[^\W\d])"""
     try:
         tree = ast.parse(re.sub(strings_or_colons, lambda match: match[1] or ".", text.strip()), mode="eval").body
@@ -193,7 +194,7 @@ def _parsed(text: str) -> ast.expr:
 
 
 def _value(node: ast.expr, scope: _Scope) -> Any:
-    """What a part of the tree stands for."""
+    """Returns the value that a part of the tree describes."""
     match node:
         case ast.Constant(value=bool() | int() | float() | str() | None as value):
             return value
@@ -213,11 +214,11 @@ def _value(node: ast.expr, scope: _Scope) -> Any:
             if arguments or not signatures.positional(function):
                 return signatures.called(function, name, arguments, options, scope.given)
             return signatures.bound(function, name, options, scope.given)
-    raise ValueError(f"{ast.unparse(node)} is no name, call, number, string or tuple")
+    raise ValueError(f"{ast.unparse(node)} is not a name, call, number, string or tuple")
 
 
 def _named(node: ast.expr, names: Mapping[str, Callable]) -> Any:
-    """The function of this name, or of a module."""
+    """Returns the function with this name, or that of a module."""
     match node:
         case ast.Name(id=name):
             if name not in names:
@@ -227,7 +228,7 @@ def _named(node: ast.expr, names: Mapping[str, Callable]) -> Any:
         case ast.Attribute(value=module, attr=name):
             path = ast.unparse(module)
             if not re.fullmatch(r"[\w.]+", path):
-                raise ValueError(f"{path} is no name of a module")
+                raise ValueError(f"{path} is not the name of a module")
             try:
                 found = importlib.import_module(path)
             except Exception as error:  # of that module's own code
@@ -237,11 +238,11 @@ def _named(node: ast.expr, names: Mapping[str, Callable]) -> Any:
                 advice = signatures.nearest(name, others, "is it defined there?")
                 raise ValueError(f"{path} has no function {name}: {advice}")
             return getattr(found, name)
-    raise ValueError(f"{ast.unparse(node)} is no name of a function")
+    raise ValueError(f"{ast.unparse(node)} is not the name of a function")
 
 
 def _functions(node: ast.expr) -> list[ast.expr]:
-    """The names of functions in a part of the tree."""
+    """Lists the names of functions in a part of the tree."""
     match node:
         case ast.Call(func=ast.Name(id="linear")):
             return []
@@ -256,17 +257,17 @@ def _functions(node: ast.expr) -> list[ast.expr]:
 
 
 def _linear(ends: list[Any], progress: Scalar | None) -> Any:
-    """From the first to the last of two numbers as training goes on."""
+    """Interpolates from the first to the last of two numbers by progress."""
     if len(ends) != 2 or any(isinstance(end, bool) or not isinstance(end, int | float) for end in ends):
         raise ValueError(f"linear takes two numbers, such as linear(1.0, 0.2), got {ends}")
     first, last = ends
     if progress is None:
-        raise ValueError("linear needs progress=, which says how far training is")
+        raise ValueError("linear needs progress=, the fraction of training that is done")
     return first + (last - first) * progress
 
 
 def _written(node: ast.expr) -> str:
-    """A part of the tree as text."""
+    """Writes a part of the tree as text."""
     match node:
         case ast.Attribute(value=module, attr=name):
             return f"{ast.unparse(module)}:{name}"

@@ -1,4 +1,4 @@
-"""One assignment problem by shortest augmenting paths, in steps of equal cost that many problems take side by side."""
+"""A solver for one assignment problem by shortest augmenting paths, in steps of equal cost that suit vmap."""
 
 import functools
 from typing import NamedTuple
@@ -12,18 +12,19 @@ NOBODY = -1
 
 
 class _State(NamedTuple):
-    """Where the search for a path stands, from a row without a column to a column without a row.
+    """The state of the search for a path from a row without a column to a column without a row.
 
     Attributes:
-      price: of each column; a row's own column is one of those where cost - price is least.
+      price: price of each column. A row's column is one with the least cost - price.
       row_of: the row that has each column, or NOBODY.
-      waiting: whether each row has no column yet; the path starts at the first of them.
-      row: from which columns are reached now; NOBODY once a path is found.
-      column: reached last, and given to its new row next once a path is found; NOBODY at the start.
-      distance: of `column`.
-      shortest: the least distance of each column found so far.
+      waiting: whether each row has no column yet. The path starts at the first such row.
+      row: the row whose columns are reached in this step; NOBODY once a path is found.
+      column: the column that was settled last, or that changes hands next once a path is found;
+        NOBODY at the start.
+      distance: distance of `column`.
+      shortest: shortest distance of each column so far.
       before: the column whose row reached each column at that distance, or NOBODY.
-      settled: whether that distance is final.
+      settled: whether each column's distance is final.
     """
 
     price: Float[Array, " k"]
@@ -38,15 +39,15 @@ class _State(NamedTuple):
 
 
 def assign(costs: Float[Array, "k k"]) -> Int[Array, " k"]:
-    """Finds the permutation of the least total cost.
+    """Finds the permutation with the lowest total cost.
 
-    Rows get columns one after the other: each time by the shortest path, in cost above prices,
-    from a row without a column to a column without a row, over rows that give up theirs for
-    another one. A step settles one column of such a path, or hands one over. So problems under
-    vmap wait for one another at the very end only, rather than at each row.
+    Rows get their columns one after the other. Each time, the algorithm finds the shortest path,
+    in cost above prices, from a row without a column to a column without a row. Rows on the path
+    exchange their columns for others. A step settles one column of the path, or gives one column
+    to another row. So under vmap, problems wait for one another at the end only, not at every row.
 
     Args:
-      costs: [k, k] float32, finite, and small enough for sums of k of them.
+      costs: finite float32 [k, k], of which sums of k entries must not overflow.
 
     Returns:
       The column of every row, [k] int32.
@@ -59,7 +60,7 @@ def assign(costs: Float[Array, "k k"]) -> Int[Array, " k"]:
       Crouse, `On implementing 2D rectangular assignment algorithms
       <https://doi.org/10.1109/TAES.2016.140952>`_, 2016
     """
-    column = costs[0]  # all that the search starts with is made like it, since it varies over devices if costs do
+    column = costs[0]  # the initial state is made from it, so that it varies over devices if costs do
     nobody = jnp.full_like(column, NOBODY, jnp.int32)
 
     def step(state: _State) -> _State:
@@ -82,7 +83,7 @@ def assign(costs: Float[Array, "k k"]) -> Int[Array, " k"]:
 
 
 def _settle(costs: Array, state: _State) -> _State:
-    """Reaches columns from the present row, and settles the nearest: the path's end where nobody has it."""
+    """Updates the distances of columns from the current row and settles the nearest, which ends the path if free."""
     excess = costs[state.row] - state.price
     offset = jnp.where(state.column == NOBODY, 0, state.distance - excess[state.column])
     nearer = ~state.settled & (excess + offset < state.shortest)
@@ -105,7 +106,7 @@ def _settle(costs: Array, state: _State) -> _State:
 
 
 def _hand_over(state: _State) -> _State:
-    """Gives a column to the row that reached it, and begins the next path where that was the first row."""
+    """Gives a column to the row that reached it, and starts the next path if that row was the first."""
     index = _places(state.price)
     before = state.before[state.column]
     first = jnp.argmax(state.waiting).astype(jnp.int32)

@@ -1,4 +1,4 @@
-"""What the functions that a policy names may be given, by their signatures; what is wrong is said in a line."""
+"""Checks of the arguments that a policy passes to functions, by their signatures, with errors of one line."""
 
 from collections.abc import Collection, Mapping, Sequence
 import difflib
@@ -13,8 +13,8 @@ from jaxmix.types import FeatureFn, MaskFn, MixFn, PairingFn, RatioFn
 BY_POSITION = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
-# By what a part is annotated with: what it is called, and its positional arguments, of which the batch has any name for
-# the first two.
+# For each annotation of a part: what the part is called, and its positional arguments. The first two also take a batch,
+# under any name, before those.
 KINDS = (
     (MixFn, "method", ("labels", "rng")),
     (FeatureFn, "guide", ()),
@@ -25,33 +25,36 @@ KINDS = (
 
 
 def positional(function: Any) -> list[str]:
-    """Names of the arguments that a function needs by position."""
+    """Returns the names of the arguments that a function requires by position."""
     return [p.name for p in _parameters(function).values() if p.kind in BY_POSITION and p.default is p.empty]
 
 
 def name_of(function: Any) -> str:
-    """What a function is called, bound or not."""
+    """Returns the name of a function, also of a bound one."""
     function = getattr(function, "func", function)
     return getattr(function, "__name__", repr(function))
 
 
 def options(function: Any) -> list[str]:
-    """Names of what else it takes."""
+    """Returns the names of a function's other arguments, which can be passed by name."""
     needed = positional(function)
     return [p.name for p in _parameters(function).values() if p.kind in BY_NAME and p.name not in needed]
 
 
 def bound(function: Any, name: str, chosen: Mapping[str, Any], given: Mapping[str, Any]) -> Any:
-    """The function with its options bound, still to be called by position.
+    """Binds options to a function.
 
     Args:
-      function: any.
-      name: what it is called in errors.
-      chosen: its options.
-      given: more of them, where it has them and they are not chosen.
+      function: any function.
+      name: its name in error messages.
+      chosen: options to bind.
+      given: further options, bound if the function has them and they are not chosen.
+
+    Returns:
+      The function, to be called by position.
 
     Raises:
-      ValueError: if it does not have an option, lacks one that it needs, or a value is none that it takes.
+      ValueError: if the function has no such option or needs another one, or does not take a value.
     """
     filled = _filled(function, name, options(function), chosen, given)
     _check_values(function, name, (), filled)
@@ -61,7 +64,7 @@ def bound(function: Any, name: str, chosen: Mapping[str, Any], given: Mapping[st
 def called(
     function: Any, name: str, arguments: Sequence[Any], chosen: Mapping[str, Any], given: Mapping[str, Any]
 ) -> Any:
-    """What the function returns for arguments by position and options; see `bound`."""
+    """Calls the function with arguments by position and with options, checked as in `bound`."""
     known = [p.name for p in _parameters(function).values() if p.kind in BY_NAME]
     if "rng" in known:
         first = next(iter(options(function)), "option")
@@ -77,7 +80,7 @@ def called(
 
 
 def check_kind(what: str, annotation: Any, value: Any) -> None:
-    """Raises a ValueError where the annotation is a method or part, and the value is no such function."""
+    """Raises a ValueError if the annotation is a kind of method or part and the value is not such a function."""
     for kind, name, arguments in KINDS:
         if annotation == kind:
             found = tuple(inspect.signature(value).parameters) if callable(value) else ()
@@ -90,14 +93,14 @@ def check_kind(what: str, annotation: Any, value: Any) -> None:
 
 
 def nearest(name: str, names: Collection[str], otherwise: str) -> str:
-    """Advice that names the nearest of them, or all where they are few."""
+    """Returns advice that names the nearest name, or all names if there are few."""
     if near := difflib.get_close_matches(name, names, n=1, cutoff=0.6):
         return f"did you mean {near[0]}?"
     return f"take one of {', '.join(names)}" if 0 < len(names) < 10 else otherwise
 
 
 def line(error: Exception) -> str:
-    """What an error is, and says, in one line."""
+    """Returns the type and message of an error in one line."""
     return " ".join(f"{type(error).__name__}: {error}".split())
 
 
@@ -108,7 +111,7 @@ def _parameters(function: Any) -> Mapping[str, inspect.Parameter]:
 def _filled(
     function: Any, name: str, known: Collection[str], chosen: Mapping[str, Any], given: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """All options, once they are known to be the function's own and none is lacking."""
+    """Returns all options, after checking that the function has them and needs no others."""
     parameters = _parameters(function).values()
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters)
     for option in chosen:
@@ -122,7 +125,7 @@ def _filled(
 
 
 def _check_values(function: Any, name: str, arguments: Sequence[Any], filled: Mapping[str, Any]) -> None:
-    """Text is one of those that an annotation lists, and a part of the kind that it names."""
+    """Checks strings against the choices of an annotation, and functions against its kind."""
     try:
         values = inspect.signature(function).bind_partial(*arguments, **filled).arguments
     except TypeError as error:
@@ -136,17 +139,17 @@ def _check_values(function: Any, name: str, arguments: Sequence[Any], filled: Ma
                 kind in (str, Any, parameter.empty) for kind in _parts(annotation)
             )
             if isinstance(one, str) and not free and one not in choices:
-                raise ValueError(f"{what} cannot be {one!r}: {nearest(one, choices, 'it is no text')}")
+                raise ValueError(f"{what} cannot be {one!r}: {nearest(one, choices, 'write it without quotes')}")
             check_kind(what, annotation, one)
 
 
 def _parts(annotation: Any) -> tuple[Any, ...]:
-    """What a union is of, or the annotation alone."""
+    """Returns the members of a union, or the annotation itself."""
     unions = (typing.Union, types.UnionType)
     return typing.get_args(annotation) if typing.get_origin(annotation) in unions else (annotation,)
 
 
 def _choices(annotation: Any) -> tuple[str, ...]:
-    """What a Literal lists, alone or in a union."""
+    """Returns the values of a Literal, alone or in a union."""
     literals = [part for part in _parts(annotation) if typing.get_origin(part) is typing.Literal]
     return tuple(choice for literal in literals for choice in typing.get_args(literal))

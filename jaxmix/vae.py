@@ -1,6 +1,6 @@
-"""A convolutional VAE in Flax for images of any size, trained to match its prior by MMD, KL divergence, or both.
+"""A convolutional VAE in Flax for images of any size, whose loss matches the prior by MMD, KL divergence, or both.
 
-Not imported by `jaxmix` itself: `pip install -e '.[vae]'` and `from jaxmix import vae`.
+`import jaxmix` does not import it: `pip install -e '.[vae]'`, then `from jaxmix import vae`.
 """
 
 from collections.abc import Sequence
@@ -19,13 +19,13 @@ Kernel = Literal["gaussian", "inverse_multiquadric"]
 
 
 class Outputs(NamedTuple):
-    """What a VAE makes of a batch.
+    """The outputs of a VAE for a batch.
 
     Attributes:
-      images: the mean of the likelihood at the sampled latents, in [0, 1], [n, h, w, c].
+      images: mean of the likelihood at the sampled latents, in [0, 1], [n, h, w, c].
       latents: a sample of the posterior, [n, d].
-      mean: of the posterior, [n, d].
-      log_variance: of the posterior, [n, d].
+      mean: mean of the posterior, [n, d].
+      log_variance: log-variance of the posterior, [n, d].
     """
 
     images: Float[Array, "n h w c"]
@@ -35,12 +35,12 @@ class Outputs(NamedTuple):
 
 
 class Terms(NamedTuple):
-    """The terms of the loss, before their weights.
+    """The unweighted terms of the loss.
 
     Attributes:
       reconstruction: squared error, summed over an image's pixels and averaged over images.
-      mmd: squared maximum mean discrepancy between the latents and the prior; may be negative.
-      kl: divergence of the posterior from the prior in nats, averaged over images.
+      mmd: estimated squared maximum mean discrepancy between latents and prior; may be negative.
+      kl: KL divergence of the posterior from the prior in nats, averaged over images.
     """
 
     reconstruction: Float[Array, ""]
@@ -49,12 +49,12 @@ class Terms(NamedTuple):
 
 
 class VAE(nn.Module):
-    """Convolutions that halve the image, normal latents, and the same way back by resizing and convolutions.
+    """A VAE with normal latents: convolutions halve the image, resizing and convolutions double it again.
 
     Attributes:
-      image_shape: (h, w, c), each side at least 8.
-      latent_size: d.
-      widths: channels after each halving.
+      image_shape: (h, w, c), with sides of at least 8.
+      latent_size: d, the number of latent coordinates.
+      widths: number of channels after each halving.
 
     Example:
       >>> model = vae.VAE(image_shape=(28, 28, 1), latent_size=16, widths=(8, 16))
@@ -70,7 +70,7 @@ class VAE(nn.Module):
     widths: Sequence[int] = (64, 128, 256)
 
     def setup(self):
-        """Names the layers."""
+        """Creates the layers."""
         height, width, channels = self.image_shape
         if min(height, width) < 8 or channels < 1:
             raise ValueError(f"image_shape={self.image_shape}: give (h, w, c) with sides of at least 8")
@@ -93,7 +93,7 @@ class VAE(nn.Module):
         self.head = nn.Conv(channels, (3, 3))
 
     def encode(self, images: Float[Array, "n h w c"]) -> tuple[Float[Array, "n d"], Float[Array, "n d"]]:
-        """Mean and log-variance of the posterior.
+        """Returns mean and log-variance of the posterior.
 
         Args:
           images: floats in [0, 1], [n, *image_shape].
@@ -102,7 +102,7 @@ class VAE(nn.Module):
           Mean and log-variance [n, d].
 
         Raises:
-          ValueError: if images are not of the model's shape.
+          ValueError: if images do not have the model's image_shape.
           TypeError: if images are not floats.
         """
         checks.floats("images", images)
@@ -115,10 +115,10 @@ class VAE(nn.Module):
         return self.mean(flat), jnp.clip(self.log_variance(flat), -10, 10)
 
     def decode(self, latents: Float[Array, "n d"]) -> Float[Array, "n h w c"]:
-        """Mean of the likelihood.
+        """Returns the mean of the likelihood.
 
         Args:
-          latents: [n, d].
+          latents: floats [n, d].
 
         Returns:
           Images in [0, 1], [n, *image_shape].
@@ -134,10 +134,10 @@ class VAE(nn.Module):
 
         Args:
           images: floats in [0, 1], [n, *image_shape].
-          rng: a JAX key, of the sample.
+          rng: a JAX key, for the sample of the posterior.
 
         Returns:
-          What the loss is computed from.
+          The outputs, from which `vae_loss` computes the loss.
         """
         mean, log_variance = self.encode(images)
         latents = mean + jnp.exp(log_variance / 2) * jax.random.normal(rng, mean.shape, jnp.float32)
@@ -153,27 +153,27 @@ def vae_loss(
     kl_weight: float = 0.0,
     kernel: Kernel = "gaussian",
 ) -> tuple[Float[Array, ""], Terms]:
-    r"""Returns the loss of a VAE, and its terms.
+    r"""Returns the loss of a VAE and its terms.
 
     .. math:: L = \|x - \hat x\|^2 + \gamma\, \mathrm{MMD}^2(q(z), N(0, I)) + \beta\, \mathrm{KL}(q(z|x), N(0, I))
 
-    By default the MMD alone holds latents to their prior: it asks that of all of them together,
-    and not of each, so that they stay informative. Where gamma is too large for the images, noise
-    is what fits the prior soonest, and the error stays large: see that both terms fall.
+    By default only the MMD matches latents to the prior. It compares all latents together rather
+    than each posterior, so latents stay informative. If gamma is too large for the images, noise
+    fits the prior soonest and the reconstruction error stays large. Check that both terms fall.
 
     Args:
-      images: what was encoded, floats in [0, 1], [n, h, w, c].
-      outputs: what the VAE made of them; n at least 2.
-      rng: a JAX key, of the prior's sample.
-      mmd_weight: of the MMD.
-      kl_weight: of the KL divergence.
-      kernel: of the MMD, "gaussian" or "inverse_multiquadric".
+      images: the encoded images, floats in [0, 1], [n, h, w, c].
+      outputs: the VAE's outputs for them; n must be at least 2.
+      rng: a JAX key, for a sample of the prior.
+      mmd_weight: gamma, the weight of the MMD, >= 0.
+      kl_weight: beta, the weight of the KL divergence, >= 0.
+      kernel: kernel of the MMD, "gaussian" or "inverse_multiquadric".
 
     Returns:
-      The loss, and its terms by name before their weights.
+      The loss, and its unweighted terms.
 
     Raises:
-      ValueError: if shapes do not match, a weight is negative, the kernel is not known, or n is 1.
+      ValueError: if shapes do not match, a weight is negative, the kernel is unknown, or n is 1.
 
     Example:
       >>> images, zeros = jnp.zeros((2, 8, 8, 1)), jnp.zeros((2, 3))
@@ -202,14 +202,14 @@ def vae_loss(
 
 
 def kl_divergence(mean: Float[Array, "n d"], log_variance: Float[Array, "n d"]) -> Float[Array, " n"]:
-    """Returns the KL divergence of normal distributions with independent coordinates from N(0, I), in nats.
+    """Returns the KL divergence from N(0, I) of normal distributions with independent coordinates, in nats.
 
     Args:
-      mean: [n, d].
-      log_variance: [n, d].
+      mean: means of the distributions, [n, d].
+      log_variance: log-variances of their coordinates, [n, d].
 
     Returns:
-      One number for each distribution, [n].
+      One divergence for each distribution, [n].
 
     Example:
       >>> vae.kl_divergence(jnp.array([[1.0, 0.0]]), jnp.zeros((1, 2))).tolist()
@@ -219,23 +219,25 @@ def kl_divergence(mean: Float[Array, "n d"], log_variance: Float[Array, "n d"]) 
 
 
 def squared_mmd(x: Float[Array, "n d"], y: Float[Array, "m d"], *, kernel: Kernel = "gaussian") -> Float[Array, ""]:
-    r"""Returns the unbiased estimate of the squared maximum mean discrepancy of two samples.
+    r"""Returns the unbiased estimate of the squared maximum mean discrepancy between two samples.
 
     .. math:: \mathrm{MMD}^2 = \mathbb{E} k(x, x') + \mathbb{E} k(y, y') - 2\, \mathbb{E} k(x, y)
 
-    with :math:`k(x, y) = \exp(-\|x - y\|^2 / 2d)` or :math:`2d / (2d + \|x - y\|^2)`. 2d is the mean
-    squared distance of two samples of N(0, I), at which a kernel can tell it from others.
+    The kernel is :math:`k(x, y) = \exp(-\|x - y\|^2 / 2d)` or :math:`2d / (2d + \|x - y\|^2)`. Its
+    scale 2d is the mean squared distance between two samples of N(0, I), which lets it tell N(0, I)
+    from other distributions.
 
     Args:
-      x: samples [n, d], n at least 2.
-      y: samples [m, d], m at least 2.
-      kernel: "gaussian" or "inverse_multiquadric".
+      x: samples [n, d], with n at least 2.
+      y: samples [m, d], with m at least 2.
+      kernel: "gaussian" or "inverse_multiquadric", as above.
 
     Returns:
-      The estimate in float32; 0 on average where both have one law, hence at times negative.
+      The estimate, a float32 scalar. If both distributions are equal, its mean is 0, so it may be
+      negative.
 
     Raises:
-      ValueError: if shapes do not match, there are fewer than two samples, or the kernel is not known.
+      ValueError: if shapes do not match, there are fewer than two samples, or the kernel is unknown.
 
     Example:
       >>> vae.squared_mmd(jnp.zeros((2, 1)), jnp.zeros((3, 1))).item()
@@ -256,7 +258,7 @@ def squared_mmd(x: Float[Array, "n d"], y: Float[Array, "m d"], *, kernel: Kerne
         return jnp.exp(-distances / scale) if kernel == "gaussian" else scale / (scale + distances)
 
     def of_others(a: Array) -> Array:
-        """The mean over pairs of two different samples."""
+        """Returns the mean over pairs of two different samples."""
         pairs = similarities(a, a)
         return (jnp.sum(pairs) - jnp.trace(pairs)) / (len(a) * (len(a) - 1))
 
@@ -265,5 +267,5 @@ def squared_mmd(x: Float[Array, "n d"], y: Float[Array, "m d"], *, kernel: Kerne
 
 
 def _norm(width: int) -> nn.Module:
-    """Of groups, so that a sample does not depend on its batch, nor on whether it is trained."""
+    """Returns group normalisation: it does not depend on the batch, nor differ between training and test."""
     return nn.GroupNorm(num_groups=next(groups for groups in (8, 4, 2, 1) if width % groups == 0))

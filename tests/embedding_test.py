@@ -195,7 +195,7 @@ def test_mistakes_are_named(monkeypatch):
         jaxmix.dense_multimix(features[:, 0], labels, KEY, num_mixed=2)
     with pytest.raises(TypeError, match=r"pass float targets, such as jax\.nn\.one_hot"):
         jaxmix.multimix(features[:, 0], jnp.arange(6), KEY, num_mixed=2)
-    with pytest.raises(TypeError, match="embeddings have dtype uint8"):
+    with pytest.raises(TypeError, match="embeddings must be floats, got dtype uint8"):
         jaxmix.multimix(features[:, 0].astype(jnp.uint8), labels, KEY, num_mixed=2)
     with pytest.raises(
         ValueError, match=r"attention has shape \(6, 4\), and there are \(6, 5\) examples and positions"

@@ -317,7 +317,7 @@ def test_what_is_no_key_is_refused(method, rng, monkeypatch):
 def test_many_keys_are_refused_for_one(method, monkeypatch):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     for keys in (jax.random.split(KEY, 3), jnp.ones((3, 2), jnp.uint32)):
-        with pytest.raises(ValueError, match=r"rng holds keys of shape \(3,\), where one is wanted"):
+        with pytest.raises(ValueError, match=r"rng has keys of shape \(3,\), where one key was expected"):
             method(images(), one_hot(), keys)
 
 

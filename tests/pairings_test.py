@@ -249,7 +249,7 @@ def test_unknown_options_are_refused(option, names, monkeypatch):
 @pytest.mark.parametrize("dtype", [jnp.int32, jnp.bool_])
 def test_between_classes_there_is_no_distance_unless_features_make_one(dtype):
     classes = jnp.asarray(jnp.arange(8) % 2, dtype)[:, None]
-    message = rf"leaf of highest rank has dtype {jnp.dtype(dtype).name}.*pass features"
+    message = rf"leaf of highest rank must be float.*got dtype {jnp.dtype(dtype).name}: pass features"
     with pytest.raises(TypeError, match=message):
         pairings.transport(classes, jax.random.key(0), k=4)
     with pytest.raises(TypeError, match=message):

@@ -449,7 +449,7 @@ def test_arguments_of_the_second_order_loss_are_checked(monkeypatch):
         loss(batch, labels, KEY, loss="hinge")
     with pytest.raises(ValueError, match="num_partners must be from 1 to the 6 samples, got 7"):
         loss(batch, labels, KEY, num_partners=7)
-    with pytest.raises(TypeError, match="batch have dtype uint8: pass floats"):
+    with pytest.raises(TypeError, match="batch must be floats, got dtype uint8"):
         loss(batch.astype(jnp.uint8), labels, KEY)
     with pytest.raises(TypeError, match="pass float targets"):
         loss(batch, jnp.arange(6), KEY)

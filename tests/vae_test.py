@@ -139,7 +139,7 @@ def test_mistakes_are_named(monkeypatch):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     built, variables, images = model()
     encode = functools.partial(built.apply, variables, method="encode")
-    with pytest.raises(TypeError, match="images have dtype uint8: pass floats, such as"):
+    with pytest.raises(TypeError, match="images must be floats, got dtype uint8: pass, for example, uint8"):
         encode((255 * images).astype(jnp.uint8))
     with pytest.raises(ValueError, match=r"images have shape .*32, 32, 1.*this VAE takes \[n, \*\(28, 28, 1\)\]"):
         encode(jnp.zeros((2, 32, 32, 1)))

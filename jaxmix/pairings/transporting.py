@@ -146,7 +146,7 @@ def _measured(batch: Batch, features: FeatureFn | None) -> Float[Array, "n ..."]
     n, _ = checks.batch_shape(batch)
     measured = jnp.asarray((features or checks.lead_leaf)(batch))
     if not features:
-        checks.measurable(measured, "pass features, a function from the batch to what is to be measured")
+        checks.measurable(measured, "pass features, a function from the batch to floats [n, ...]")
     if measured.shape[:1] != (n,):
         raise ValueError(f"features return shape {measured.shape} for {n} samples: make it [{n}, ...]")
     return jax.lax.stop_gradient(measured).astype(jnp.float32)

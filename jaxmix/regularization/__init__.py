@@ -1,13 +1,13 @@
 r"""Mixup as empirical risk minimisation on contracted and perturbed data.
 
-With :math:`\theta = \max(\lambda, 1 - \lambda)`, a uniform partner j, and means over the data
-under a bar, what Mixup shows of sample i is :math:`\tilde x_i + \delta_i`:
+Let :math:`\theta = \max(\lambda, 1 - \lambda)`, let j be a uniform partner, and let bars denote
+means over the data. Then Mixup shows the network :math:`\tilde x_i + \delta_i` for sample i:
 
 .. math:: \tilde x_i = \bar x + \bar\theta (x_i - \bar x), \quad
     \delta_i = (\theta - \bar\theta)(x_i - \bar x) + (1 - \theta)(x_j - \bar x), \quad E \delta_i = 0
 
-and likewise of its label, :math:`\tilde y_i + \epsilon_i`. Hence what to do at test time, and a
-second-order loss whose terms say what Mixup regularizes.
+and, in the same way, :math:`\tilde y_i + \epsilon_i` for its label. From this follow a correction
+at test time, and a second-order loss whose terms show what Mixup regularizes.
 """
 
 from jaxmix.regularization.contraction import contract, dataset_means, perturbed_erm, rescale, theta_moments

@@ -1,4 +1,4 @@
-"""What Mixup does on average, contraction, and around it, perturbation; and how to undo the former at test time."""
+"""Contraction, which Mixup does on average, the perturbation around it, and a correction at test time."""
 
 from collections.abc import Callable, Iterable
 import functools
@@ -15,16 +15,17 @@ from jaxmix.types import Batch, Labels, Scalar
 
 
 def theta_moments(alpha: Scalar) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    r"""Returns mean and variance of the larger share, a Beta(alpha, alpha) truncated to [1/2, 1].
+    r"""Returns mean and variance of the larger share, which is Beta(alpha, alpha) truncated to [1/2, 1].
 
     .. math:: \bar\theta = \tfrac12 + \frac{\Gamma(\alpha + \frac12)}{2 \sqrt\pi\, \Gamma(\alpha + 1)}, \quad
         \sigma^2 = \frac1{4 (2 \alpha + 1)} - (\bar\theta - \tfrac12)^2
 
     Args:
-      alpha: concentration, > 0; not checked when traced. Both are differentiable in it.
+      alpha: concentration of the ratio's Beta distribution, > 0. Not checked when traced.
 
     Returns:
-      Float32 scalars: the mean, from 1 (alpha -> 0) to 1/2, and the variance.
+      The mean, from 1 (alpha -> 0) to 1/2 (alpha -> infinity), and the variance, as float32
+      scalars. Both are differentiable with respect to alpha.
 
     Raises:
       ValueError: if a concrete alpha is not positive and finite.
@@ -50,15 +51,16 @@ def dataset_means(batches: Iterable[tuple[Batch, Labels]]) -> tuple[Batch, Label
     """Averages samples and labels in one pass, for `rescale`.
 
     Args:
-      batches: pairs of samples [n, ...] and float labels [n, ...], or pytrees of them, as the
-        model is trained on but for mixing and augmentation. Batches may differ in n.
+      batches: pairs of samples [n, ...] and float labels [n, ...], or pytrees of them: the
+        training data without mixing and augmentation. Batches may differ in n.
 
     Returns:
-      The means, without the leading axis, in float32, or float64 where they are that.
+      The means without the leading axis, in float32 (float64 for float64 arrays).
 
     Raises:
-      ValueError: if there are no batches, one is empty, or samples of one are shaped otherwise.
-      TypeError: if samples are neither float nor uint8, or labels not float.
+      ValueError: if there are no batches, a batch is empty, or batches differ in the shape of
+        samples.
+      TypeError: if samples are neither float nor uint8, or labels are not float.
 
     Example:
       >>> mean_batch, mean_labels = regularization.dataset_means([(jnp.ones((4, 8, 8, 3)), jnp.eye(4))])
@@ -80,15 +82,15 @@ def dataset_means(batches: Iterable[tuple[Batch, Labels]]) -> tuple[Batch, Label
 
 
 def contract(batch: Batch, mean_batch: Batch, *, alpha: Scalar) -> Batch:
-    r"""Draws samples towards their mean, as Mixup does on average: :math:`\bar x + \bar\theta (x - \bar x)`.
+    r"""Contracts samples towards their mean, as Mixup does on average: :math:`\bar x + \bar\theta (x - \bar x)`.
 
     Args:
-      batch: floats or uint8 pixels [n, ...], or a pytree of them; labels as well.
+      batch: samples or labels [n, ...], floats or uint8 pixels, or a pytree of them.
       mean_batch: their mean over the data, [...], or a pytree of means.
       alpha: concentration of the ratio's Beta distribution, > 0. Not checked when traced.
 
     Returns:
-      What was passed as batch, contracted, in the same shapes and dtypes.
+      The contracted batch, shaped and typed like the input.
 
     Raises:
       ValueError: if alpha is not positive and finite, or the means do not have the samples' shape.
@@ -105,7 +107,7 @@ def contract(batch: Batch, mean_batch: Batch, *, alpha: Scalar) -> Batch:
     if structures[0] != structures[1]:
         raise ValueError(
             f"the batch is a {structures[0]}, and the means are a {structures[1]}: "
-            "pass the mean of each of its arrays, as dataset_means returns them"
+            "pass the mean of each array, as dataset_means returns them"
         )
 
     def towards_mean(path, leaf, mean):
@@ -132,30 +134,30 @@ def rescale(
     inputs: bool = True,
     outputs: bool = True,
 ) -> Callable[[Batch], Float[Array, "n *r c"]]:
-    r"""Turns the logits of a model that was trained with Mixup into those to be used at test time.
+    r"""Corrects the predictions of a model trained with Mixup at test time.
 
     .. math:: x \mapsto \bar\theta x + (1 - \bar\theta) \bar x, \quad
         z \mapsto z / \bar\theta + (1 - 1 / \bar\theta)\, \bar y
 
-    Such a model has seen contracted inputs and learnt contracted labels: the first map shows it
-    what it knows, the second undoes the contraction. With balanced classes the second is a
-    temperature. It is differentiable, so attacks may pass through.
+    Such a model was trained on contracted inputs and contracted labels. The first map contracts
+    the inputs as in training. The second undoes the contraction of the labels; with balanced
+    classes it is a temperature. Both are differentiable, so gradient attacks can use them.
 
     Args:
-      predict: samples [n, ...] -> logits [n, c], its parameters bound.
-      alpha: the concentration that the model was trained with, > 0.
-      mean_batch: the mean of its clean training samples as predict takes them, [...], of
-        `dataset_means`. None will do without inputs.
-      mean_labels: the frequency of each class, [c]. None will do without outputs.
-      inputs: whether to contract the samples.
-      outputs: whether to stretch the logits.
+      predict: samples [n, ...] -> logits [n, c], with parameters bound.
+      alpha: the concentration that the model was trained with, > 0. Not checked when traced.
+      mean_batch: the mean of the clean training samples, [...], as predict takes them; see
+        `dataset_means`. May be None if inputs is False.
+      mean_labels: the frequency of each class, [c]. May be None if outputs is False.
+      inputs: whether to apply the first map, to samples.
+      outputs: whether to apply the second map, to logits.
 
     Returns:
       A function like predict.
 
     Raises:
-      ValueError: if alpha is not positive and finite, or, when called, a mean does not have the
-        shape of what it is the mean of.
+      ValueError: if alpha is not positive and finite; when called, if a mean has another shape
+        than a sample or the logits.
 
     Example:
       >>> predict = lambda x: 2 * x
@@ -186,10 +188,10 @@ def rescale(
 
 
 def perturbed_erm(batch: Batch, labels: Labels, rng: PRNGKeyArray, *, alpha: Scalar = 1.0) -> tuple[Batch, Labels]:
-    """Contracts a batch towards its mean and perturbs it: Mixup's law, in its other form.
+    """Contracts a batch towards its mean and perturbs it: Mixup, written as ERM on other data.
 
-    The larger share is always the sample's own; over a batch and its draws that is what
-    `jaxmix.mixup` shows, sample and partner renamed.
+    The larger share is always the sample's own. Apart from that, a batch has the same
+    distribution as under `jaxmix.mixup`, where sample and partner may be swapped.
 
     Args:
       batch: samples [n, ...], floats or uint8 pixels, or a pytree of arrays with one row per

@@ -1,4 +1,4 @@
-"""Mixup's loss to second order in its perturbations, term by term."""
+"""The second-order expansion of Mixup's loss in its perturbations, term by term."""
 
 from collections.abc import Callable
 from typing import Literal, NamedTuple
@@ -14,15 +14,15 @@ from jaxmix.types import Batch, Scalar
 
 
 class Terms(NamedTuple):
-    """What the second-order loss is the sum of.
+    """The terms of the second-order loss, which is their sum.
 
     Attributes:
-      data: the loss of contracted inputs under the labels as they are.
-      label_smoothing: what it gains by contracted labels.
-      jacobian: the outputs' variance, from the perturbed inputs, in the metric of the loss.
-      curvature: the loss's gradient times the outputs' second derivatives.
-      alignment: less the covariance of labels and outputs.
-      label_variance: that of the labels; 0 for cross-entropy.
+      data: the loss at contracted inputs with the original labels.
+      label_smoothing: the change of that loss when labels are contracted, too.
+      jacobian: half the outputs' variance under perturbed inputs, in the metric of the loss.
+      curvature: half the loss's gradient times the outputs' second derivatives.
+      alignment: minus the covariance of perturbed labels and outputs.
+      label_variance: half the variance of perturbed labels; 0 for cross-entropy.
     """
 
     data: Float[Array, ""]
@@ -44,39 +44,41 @@ def approximate_mixup_loss(
     num_partners: int = 1,
     curvature: bool = True,
 ) -> tuple[Float[Array, ""], Terms]:
-    r"""Returns Mixup's expected loss on a batch to second order in what it perturbs.
+    r"""Returns Mixup's expected loss on a batch, to second order in the perturbations.
 
     .. math:: \frac1n \sum_i \ell(\tilde y_i, f(\tilde x_i))
         + \tfrac12 \langle \nabla^2 \ell, J S_{xx} J^\top \rangle
         + \tfrac12 \sum_k \nabla_k \ell\, \mathrm{tr}(S_{xx} \nabla^2 f_k) - \mathrm{tr}(S_{yx}^\top J)
 
-    at contracted samples and labels, with covariances of the perturbations such as
-    :math:`S_{xx}^i = \sigma^2 v_i v_i^\top + \gamma^2 \mathrm{Cov}(x)`, :math:`v_i = x_i - \bar x`,
-    :math:`\gamma^2 = \sigma^2 + (1 - \bar\theta)^2`. They are never formed: Jacobian-vector products
-    along :math:`\pm \sigma v_i \pm \gamma v_j`, with random signs and a random partner j, estimate
-    the terms without bias; to order 1/n also where predict couples samples, as batch
-    normalisation does. Unlike Mixup's own loss this one is not bounded from below: a network
-    that grows steep along partners while it stays confident can lower the alignment term without
-    end, the sooner the larger alpha and the learning rate. Watch the terms.
+    Samples and labels are contracted, and the S are covariances of the perturbations, such as
+    :math:`S_{xx}^i = \sigma^2 v_i v_i^\top + \gamma^2 \mathrm{Cov}(x)` with :math:`v_i = x_i - \bar x`
+    and :math:`\gamma^2 = \sigma^2 + (1 - \bar\theta)^2`. The code does not form them. Jacobian-vector
+    products along :math:`\pm \sigma v_i \pm \gamma v_j`, with random signs and a random partner j,
+    give unbiased estimates of the terms. If predict couples samples, as batch normalisation does,
+    the bias is of higher order than 1/n.
+
+    Unlike Mixup's own loss, this loss has no lower bound. A network that is confident and grows
+    steep along partners can lower the alignment term without end. The larger alpha and the
+    learning rate, the sooner this happens. Watch the terms.
 
     Args:
       batch: float samples [n, ...], or a pytree of them.
-      labels: float targets [n, c]; for cross-entropy they sum to 1.
+      labels: float targets [n, c]; for cross-entropy they must sum to 1.
       rng: a JAX key.
-      predict: samples -> logits [n, c] or, for squared error, outputs; its parameters bound.
+      predict: samples -> logits [n, c], or outputs for squared_error, with parameters bound.
       alpha: concentration of the ratio's Beta distribution, > 0. Not checked when traced.
-      loss: cross_entropy of the softmax, or squared_error, half the squared distance.
-      num_partners: partners drawn per sample, without replacement; n of them are exact where
-        predict does not couple samples.
-      curvature: whether to add its term, which costs second derivatives, and is 0 for a network
-        that is linear almost everywhere.
+      loss: "cross_entropy" of the softmax, or "squared_error", half the squared distance.
+      num_partners: number of partners drawn per sample, without replacement. With n partners the
+        result is exact if predict does not couple samples.
+      curvature: whether to add the curvature term. It needs second derivatives, and is 0 for a
+        network that is linear almost everywhere.
 
     Returns:
-      The loss, and the terms that it is the sum of, as float32 scalars.
+      The loss, and its terms, as float32 scalars.
 
     Raises:
-      ValueError: if alpha is not positive and finite, num_partners not from 1 to n, the loss
-        unknown, or shapes do not match.
+      ValueError: if alpha is not positive and finite, num_partners is not from 1 to n, the loss
+        is unknown, or shapes do not match.
       TypeError: if batch or labels are not float.
 
     Example:
@@ -110,7 +112,7 @@ def approximate_mixup_loss(
     own, other = deviations[:, None] * jax.random.rademacher(sign_rng, (2, n), jnp.float32)
 
     def along_both(leaf: Array, mean: Array) -> Array:
-        """What own and partners' samples differ from the mean by, [num_partners, *leaf.shape]."""
+        """Returns the perturbation along the sample and its partners, [num_partners, *leaf.shape]."""
         centred, axes = leaf.astype(jnp.float32) - mean[None], range(1, leaf.ndim)
         own_part, scale = jnp.expand_dims(own, axes) * centred, jnp.expand_dims(other, axes)
         return (own_part[None] + scale[None] * centred[partners]).astype(leaf.dtype)
@@ -140,7 +142,7 @@ def approximate_mixup_loss(
 
 
 def _second_derivative(function: Callable[[Batch], Array], inputs: Batch, move: Batch) -> Array:
-    """Of a function along a direction."""
+    """Returns the second derivative of a function along a direction."""
     return jax.jvp(lambda moved: jax.jvp(function, (moved,), (move,))[1], (inputs,), (move,))[1]
 
 
@@ -153,7 +155,7 @@ def _loss(loss: str, values: Float[Array, "n c"], targets: Float[Array, "n c"]) 
 def _derivatives(
     loss: str, values: Float[Array, "n c"], targets: Float[Array, "n c"]
 ) -> tuple[Float[Array, "n c"], Callable[[Float[Array, "n c"]], Float[Array, " n"]]]:
-    """The loss's gradient in the values, and its second derivative along a direction of them."""
+    """Returns the loss's gradient by the values, and its second derivative along a direction as a function."""
     if loss == "squared_error":
         return values - targets, lambda slope: jnp.sum(slope**2, axis=-1)
     probabilities = jax.nn.softmax(values)

@@ -268,7 +268,7 @@ def test_arguments_of_the_wrong_kind_are_refused_with_a_remedy(monkeypatch):
         functools.partial(attacks.fgsm, predict=perceptron),
         functools.partial(attacks.diagnose, predict=perceptron),
     ):
-        with pytest.raises(TypeError, match="images have dtype uint8: pass floats"):
+        with pytest.raises(TypeError, match="images must be floats, got dtype uint8"):
             attack(images.astype(jnp.uint8), labels)
         with pytest.raises(TypeError, match=r"labels have dtype float32: pass classes, such as labels.argmax"):
             attack(images, jax.nn.one_hot(labels, CLASSES))

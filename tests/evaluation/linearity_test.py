@@ -99,7 +99,7 @@ def test_options_that_make_no_ascent_are_refused(options, message):
 def test_arguments_of_the_wrong_kind_are_refused_with_a_remedy(monkeypatch):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     inputs, rng = samples()
-    with pytest.raises(TypeError, match="inputs have dtype int32: pass floats"):
+    with pytest.raises(TypeError, match="inputs must be floats, got dtype int32"):
         linearity.gap(inputs.astype(jnp.int32), rng, loss=quadratic, epsilon=0.1)
     with pytest.raises(TypeError, match=r"epsilon must be a single number, got array"):
         linearity.gap(inputs, rng, loss=quadratic, epsilon=np.ones(6))
