@@ -1,4 +1,4 @@
-"""Measures by which a model is judged: pure functions of its predictions."""
+"""Measures of a trained model, as pure functions of its predictions."""
 
 from jaxmix.evaluation import attacks, calibration, corruptions, embeddings, linearity, ood
 

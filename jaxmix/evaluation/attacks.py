@@ -1,11 +1,11 @@
-"""How far small perturbations, chosen against a model, lower its accuracy: FGSM and PGD in the maximum norm.
+"""Adversarial attacks in the maximum norm, FGSM and PGD, and a check that they can work on a model.
 
-Images lie in [0, 1]. `predict` is any function of images [n, ...] to logits [n, classes] that treats every
-sample on its own: the model in evaluation mode, its normalisation inside, and inside it too whatever is done to
-an image before the model at test time, since an attack that does not know of a defence says nothing about it.
+Images lie in [0, 1]. `predict` is any function from images [n, ...] to logits [n, classes] that treats samples
+independently: the model in evaluation mode, with its normalisation and all preprocessing that you apply at test
+time. An attack that does not see a defence says nothing about it.
 
-What an attack does not find may still be there. Before a model is called robust, its accuracy should fall no
-further with more steps and restarts, reach 0 as epsilon grows, and `diagnose` should find nothing.
+Attacks may miss adversarial examples. Before you call a model robust, check that its accuracy does not fall
+further with more steps and restarts, that it reaches 0 as epsilon grows, and that `diagnose` finds nothing.
 """
 
 from collections.abc import Callable
@@ -25,13 +25,13 @@ PredictFn = Callable[[Array], Array]
 
 
 class Diagnosis(NamedTuple):
-    """Why attacks may fail on a model that is not robust.
+    """Reasons why attacks may fail on a model that is not robust.
 
     Attributes:
-      zero_gradient: no pixel has a gradient other than 0 (or NaN), so that no attack here can move the sample
-        other than at random, [n].
-      probabilities: the output is non-negative and sums to 1 (within 1e-3), as if it were probabilities, whose
-        softmax has hardly any gradient, [n].
+      zero_gradient: whether the gradient is 0 or NaN at every pixel, so that attacks move the sample at random
+        only, [n].
+      probabilities: whether the output is nonnegative and sums to 1 (within 1e-3). Then it seems to be
+        probabilities, and another softmax of them has hardly any gradient, [n].
     """
 
     zero_gradient: Bool[Array, " n"]
@@ -41,24 +41,24 @@ class Diagnosis(NamedTuple):
 def fgsm(
     images: Float[Array, "n ..."], labels: Int[Array, " n"], *, predict: PredictFn, epsilon: Scalar = 8 / 255
 ) -> Float[Array, "n ..."]:
-    r"""Moves every pixel by epsilon to where the loss grows.
+    r"""Moves every pixel by epsilon in the direction that raises the loss.
 
     .. math:: x' = \mathrm{clip}_{[0, 1]} \big(x + \epsilon \, \mathrm{sign} \nabla_x \ell(x, y)\big)
 
-    Accuracy under attack counts a sample as correct only if it was correct before, too. A sample whose gradient is
-    zero stays where it is, which is not robustness: see `diagnose`.
+    For accuracy under attack, count a sample as correct only if it is correct before and after the attack. A sample
+    with zero gradient does not move, which is not robustness: see `diagnose`.
 
     Args:
       images: floats in [0, 1], [n, ...].
       labels: integer classes, [n].
-      predict: images [n, ...] -> logits [n, classes], with all that is done to an image at test time inside.
-      epsilon: how far a pixel may move, >= 0.
+      predict: images [n, ...] -> logits [n, classes], including all preprocessing at test time.
+      epsilon: largest change of a pixel, >= 0.
 
     Returns:
       Attacked images in float32, at most epsilon away and within [0, 1].
 
     Raises:
-      TypeError: if images are not float, labels not integer, or epsilon is not a single number.
+      TypeError: if images are not float, labels are not integer, or epsilon is not a single number.
       ValueError: if a concrete epsilon is negative or not finite.
 
     Example:
@@ -88,35 +88,36 @@ def pgd(
     num_restarts: int = 1,
     random_start: bool = True,
 ) -> Float[Array, "n ..."]:
-    r"""Repeats small steps to where the loss grows, from a random start, inside a box around the image.
+    r"""Takes several gradient steps that raise the loss, within epsilon of the image.
 
     .. math:: x_{t+1} = \mathrm{clip}_{[0, 1]} \, \Pi_{\lVert x' - x \rVert_\infty \le \epsilon}
         \big(x_t + \eta \, \mathrm{sign} \nabla_x \ell(x_t, y)\big)
 
-    Of several restarts each sample keeps one that the model gets wrong, of these and without any the one of highest
-    loss. Epsilon and step_size may be traced: one program serves all of them.
+    From several restarts, each sample keeps an attack that the model classifies wrongly, if there is one. Among
+    equals it keeps the one with the highest loss. Epsilon and step_size may be traced, so one program serves all
+    their values.
 
-    Accuracy under attack counts a sample as correct only if it was correct before, too. Without zero gradients in
-    the way (see `diagnose`), it still is an upper bound, to be tried with more steps and several restarts.
+    For accuracy under attack, count a sample as correct only if it is correct before and after the attack. Even
+    without zero gradients (see `diagnose`), this is an upper bound: try more steps and several restarts.
 
     Args:
       images: floats in [0, 1], [n, ...].
       labels: integer classes, [n].
-      rng: a JAX key for each sample, [n], so that results do not depend on how samples are batched.
-      predict: images [n, ...] -> logits [n, classes], with all that is done to an image at test time inside.
-      epsilon: how far a pixel may move, >= 0. At 0 images stay exactly as they are.
-      num_steps: steps of each restart.
-      step_size: how far a pixel moves in a step, > 0; 2.5 epsilon / num_steps unless given.
-      num_restarts: attacks to choose from, each from its own random start.
-      random_start: start uniformly in the box (and clip to [0, 1]) rather than at the image.
+      rng: JAX keys [n], one for each sample, so that results do not depend on batching.
+      predict: images [n, ...] -> logits [n, classes], including all preprocessing at test time.
+      epsilon: largest change of a pixel, >= 0. At 0 images stay exactly as they are.
+      num_steps: number of steps in each restart.
+      step_size: change of a pixel in a step, > 0; by default 2.5 epsilon / num_steps.
+      num_restarts: number of attacks to choose from, each with its own random start.
+      random_start: start uniformly within epsilon of the image, clipped to [0, 1], rather than at the image.
 
     Returns:
       Attacked images in float32, at most epsilon away and within [0, 1].
 
     Raises:
-      TypeError: if images are not float, labels not integer, or epsilon or step_size is not a single number.
-      ValueError: if a concrete epsilon is negative or a concrete step_size not positive, or either not finite; if
-        num_steps or num_restarts is less than 1; if restarts are asked for that all start at the image; or if there
+      TypeError: if images are not float, labels are not integer, or epsilon or step_size is not a single number.
+      ValueError: if a concrete epsilon is negative, a concrete step_size is not positive, or either is not finite; if
+        num_steps or num_restarts is less than 1; if there are several restarts without a random start; or if there
         is not one key per sample.
 
     Example:
@@ -170,18 +171,18 @@ def pgd(
 
 
 def diagnose(images: Float[Array, "n ..."], labels: Int[Array, " n"], *, predict: PredictFn) -> Diagnosis:
-    """Looks for what makes attacks by gradients fail, sample by sample: zero gradients and outputs after a softmax.
+    """Finds samples on which gradient attacks fail: zero gradients, and outputs that are probabilities.
 
     Args:
       images: floats in [0, 1], [n, ...].
       labels: integer classes, [n].
-      predict: images [n, ...] -> logits [n, classes], as it is to be attacked.
+      predict: images [n, ...] -> logits [n, classes], the function to attack.
 
     Returns:
-      What was found; all False for a model that can be attacked.
+      The diagnosis, all False for a model that can be attacked.
 
     Raises:
-      TypeError: if images are not float or labels not integer.
+      TypeError: if images are not float or labels are not integer.
 
     Example:
       >>> predict = lambda x: jax.nn.softmax(jnp.round(x))
@@ -201,13 +202,13 @@ def diagnose(images: Float[Array, "n ..."], labels: Int[Array, " n"], *, predict
 
 
 def _step(attacked: Array, images: Array, labels: Array, *, predict: PredictFn, epsilon: Array, step_size: Array):
-    """One step uphill, projected on the box around the images, then clipped."""
+    """Takes one step that raises the loss, projects it to within epsilon of the images, and clips it to [0, 1]."""
     attacked = attacked + step_size * _direction(attacked, labels, predict)[0]
     return jnp.clip(images + jnp.clip(attacked - images, -epsilon, epsilon), 0, 1)
 
 
 def _direction(images: Array, labels: Array, predict: PredictFn) -> tuple[Array, Array]:
-    """The sign of every sample's gradient, 0 where it is NaN, and the logits."""
+    """Returns the sign of every sample's gradient, 0 where it is NaN, and the logits."""
 
     def total(images):
         losses, logits = _losses(images, labels, predict)
@@ -218,7 +219,7 @@ def _direction(images: Array, labels: Array, predict: PredictFn) -> tuple[Array,
 
 
 def _losses(images: Array, labels: Array, predict: PredictFn) -> tuple[Array, Array]:
-    """The cross-entropy of every sample, [n], and the logits."""
+    """Returns the cross-entropy of every sample, [n], and the logits."""
     logits = predict(images).astype(jnp.float32)
     return calibration.negative_log_likelihood(logits, labels), logits
 

@@ -1,9 +1,8 @@
-"""Proper scores, and whether a model's confidence is its accuracy.
+"""Proper scores and calibration errors, which compare a model's confidence with its accuracy.
 
-Logits [n, classes] and integer labels [n] go in; all is computed in float32. Labels are classes from 0 on,
-which is not checked: leave out samples without one, such as those marked -1. Scores of samples
-and `Bins` add up over batches and hosts; only `adaptive_calibration_error` and
-`fit_temperature` need all samples at once.
+Functions take logits [n, classes] and integer labels [n], and compute in float32. Labels are classes counted from 0.
+This is not checked, so leave out samples without a label, such as those marked -1. Scores and `Bins` add up over
+batches and hosts. Only `adaptive_calibration_error` and `fit_temperature` need all samples at once.
 """
 
 import math
@@ -17,12 +16,12 @@ import numpy as np
 
 
 class Bins(NamedTuple):
-    """Sums over the predictions whose confidence falls into each bin; add two by `jax.tree.map`.
+    """Sums over the predictions in each bin of confidence. Add two `Bins` with `jax.tree.map`.
 
     Attributes:
       total: number of predictions, [bins], or [classes, bins] from `classwise_bins`.
-      confidence: sum of their confidences.
-      correct: number of correct ones.
+      confidence: sum of the predictions' confidences, with the shape of total.
+      correct: number of correct predictions, with the shape of total.
     """
 
     total: Float[Array, "*classes bins"]
@@ -31,10 +30,10 @@ class Bins(NamedTuple):
 
 
 def negative_log_likelihood(logits: Float[Array, "n c"], labels: Int[Array, " n"]) -> Float[Array, " n"]:
-    """Returns minus the log-probability of each sample's class, in nats.
+    """Returns the negative log-probability of each sample's class, in nats.
 
     Args:
-      logits: [n, classes].
+      logits: floats [n, classes].
       labels: integer classes, [n].
 
     Returns:
@@ -50,12 +49,12 @@ def negative_log_likelihood(logits: Float[Array, "n c"], labels: Int[Array, " n"
 
 
 def brier_score(logits: Float[Array, "n c"], labels: Int[Array, " n"]) -> Float[Array, " n"]:
-    r"""Returns the squared distance of each sample's probabilities from its one-hot class.
+    r"""Returns the squared distance between each sample's probabilities and its one-hot class.
 
     .. math:: \sum_k (p_k - [y = k])^2
 
     Args:
-      logits: [n, classes].
+      logits: floats [n, classes].
       labels: integer classes, [n].
 
     Returns:
@@ -81,14 +80,14 @@ def confidence_bins(
     *,
     num_bins: int = 15,
 ) -> Bins:
-    """Sorts predictions into bins of equal width by their confidence, the largest probability.
+    """Sorts predictions into bins of equal width by their confidence, which is the largest probability.
 
-    Bins are closed on the right: bin b of B holds confidences in (b / B, (b + 1) / B].
+    Bins are closed on the right: bin b of B contains confidences in (b / B, (b + 1) / B].
 
     Args:
-      logits: [n, classes].
+      logits: floats [n, classes].
       labels: integer classes, [n].
-      weights: 1 for samples that count and 0 for padding, [n]; all count unless given.
+      weights: 1 for samples and 0 for padding, [n]; by default all samples count.
       num_bins: number of bins.
 
     Returns:
@@ -121,14 +120,14 @@ def classwise_bins(
     """Sorts the probabilities of every class into bins of equal width, each class against the rest.
 
     Args:
-      logits: [n, classes].
+      logits: floats [n, classes].
       labels: integer classes, [n].
-      weights: 1 for samples that count and 0 for padding, [n]; all count unless given.
+      weights: 1 for samples and 0 for padding, [n]; by default all samples count.
       num_bins: number of bins, closed on the right.
 
     Returns:
-      Sums over the samples of each bin, [classes, bins]; a prediction of a class is correct
-      where that class is the sample's.
+      Sums over the samples of each bin, [classes, bins]. A class's probability counts as correct
+      if it is the sample's class.
 
     Raises:
       ValueError: if num_bins is less than 1.
@@ -159,7 +158,7 @@ def _sort(confidence: Array, correct: Array, weights: Array | None, num_bins: in
 
 
 def expected_calibration_error(bins: Bins) -> Float[Array, ""]:
-    r"""Returns the mean distance of confidence from accuracy over bins, weighted by their counts.
+    r"""Returns the mean distance between confidence and accuracy over bins, weighted by their counts.
 
     .. math:: \mathrm{ECE} = \sum_b \frac{n_b}{n} \lvert \mathrm{acc}_b - \mathrm{conf}_b \rvert
 
@@ -167,7 +166,7 @@ def expected_calibration_error(bins: Bins) -> Float[Array, ""]:
       bins: sums over all samples, from `confidence_bins`.
 
     Returns:
-      A float32 scalar in [0, 1]; NaN without any samples.
+      A float32 scalar in [0, 1]; NaN if there are no samples.
 
     Example:
       >>> logits = jnp.log(jnp.array([[0.75, 0.25], [0.75, 0.25]]))
@@ -183,13 +182,13 @@ def expected_calibration_error(bins: Bins) -> Float[Array, ""]:
 
 
 def maximum_calibration_error(bins: Bins) -> Float[Array, ""]:
-    """Returns the largest distance of confidence from accuracy of any bin that holds samples.
+    """Returns the largest distance between confidence and accuracy over bins that contain samples.
 
     Args:
       bins: sums over all samples, from `confidence_bins`.
 
     Returns:
-      A float32 scalar in [0, 1]; NaN without any samples.
+      A float32 scalar in [0, 1]; NaN if there are no samples.
 
     Example:
       >>> logits = jnp.log(jnp.array([[0.75, 0.25], [0.75, 0.25]]))
@@ -206,13 +205,13 @@ def maximum_calibration_error(bins: Bins) -> Float[Array, ""]:
 
 
 def signed_calibration_error(bins: Bins) -> Float[Array, ""]:
-    """Returns mean confidence minus accuracy: above 0 over-confident, below 0 under-confident.
+    """Returns mean confidence minus accuracy, which is positive for an overconfident model.
 
     Args:
       bins: sums over all samples, from `confidence_bins`.
 
     Returns:
-      A float32 scalar in [-1, 1]; NaN without any samples.
+      A float32 scalar in [-1, 1]; NaN if there are no samples.
 
     Example:
       >>> logits = jnp.log(jnp.array([[0.75, 0.25], [0.75, 0.25]]))
@@ -230,7 +229,7 @@ def classwise_calibration_error(bins: Bins) -> Float[Array, ""]:
       bins: sums over all samples, from `classwise_bins`.
 
     Returns:
-      A float32 scalar in [0, 1]; NaN without any samples.
+      A float32 scalar in [0, 1]; NaN if there are no samples.
 
     Example:
       >>> bins = calibration.classwise_bins(jnp.zeros((1, 2)), jnp.array([1]))
@@ -247,12 +246,12 @@ def classwise_calibration_error(bins: Bins) -> Float[Array, ""]:
 def adaptive_calibration_error(
     logits: Float[Array, "n c"], labels: Int[Array, " n"], *, num_bins: int = 15
 ) -> Float[Array, ""]:
-    """Returns the expected calibration error over bins that hold equally many samples, up to one.
+    """Returns the expected calibration error over bins with equal numbers of samples, up to one.
 
-    Equal confidences share a bin, so that the order of the samples does not matter.
+    Samples with equal confidence share a bin, so their order does not matter.
 
     Args:
-      logits: [n, classes], of all samples: this measure does not add up over batches.
+      logits: floats [n, classes], for all samples: this measure does not add up over batches.
       labels: integer classes, [n].
       num_bins: number of bins.
 
@@ -274,7 +273,7 @@ def adaptive_calibration_error(
     """
     n = len(labels)
     if num_bins < 1 or not n:
-        raise ValueError(f"num_bins must be at least 1 and n, too, got num_bins={num_bins} and n={n}")
+        raise ValueError(f"num_bins and n must be at least 1, got num_bins={num_bins} and n={n}")
     confidence = jnp.max(jax.nn.softmax(logits.astype(jnp.float32)), axis=-1)
     gap = (jnp.argmax(logits, axis=-1) == labels).astype(jnp.float32) - confidence
     ends = np.cumsum([len(part) for part in np.array_split(np.arange(n), num_bins)])[:-1] - 1
@@ -286,17 +285,17 @@ def adaptive_calibration_error(
 def fit_temperature(logits: Float[Array, "n c"], labels: Int[Array, " n"]) -> Float[Array, ""]:
     """Returns the temperature T for which logits / T have the lowest mean negative log-likelihood.
 
-    Fit it on held-out data. The likelihood is concave in 1 / T, so bisection finds the best.
+    Fit it on held-out data. The likelihood is concave in 1 / T, so bisection finds the optimum.
 
     Args:
-      logits: [n, classes], of all held-out samples.
+      logits: floats [n, classes], for all held-out samples.
       labels: integer classes, [n].
 
     Returns:
-      A float32 scalar from 0.01 to 100; NaN where none of these is the best one: where all samples
-      are right, and no temperature is too low; where logits are no better than chance, and none
-      is too high; for a single class, and for logits that are not finite, but for -inf of
-      classes that are not the sample's.
+      A float32 scalar from 0.01 to 100, or NaN if no temperature in this range is optimal. That
+      happens if all samples are correct (the lower the temperature, the better), if logits are no
+      better than chance (the higher, the better), if there is a single class, or if logits are not
+      finite. Logits of -inf are allowed for classes other than the sample's.
 
     Example:
       >>> logits = 3 * jnp.log(jnp.array([[0.75, 0.25]] * 4))
@@ -312,7 +311,7 @@ def fit_temperature(logits: Float[Array, "n c"], labels: Int[Array, " n"]) -> Fl
     above = jnp.take_along_axis(logits, labels[:, None], axis=-1) - logits  # so that no rounding makes a sign
 
     def slope(log_temperature):
-        """The derivative of the mean log-likelihood by 1 / T: positive where T is too high, negative where too low."""
+        """Returns the derivative of the mean log-likelihood by 1 / T, which is positive if T is too high."""
         probabilities = jax.nn.softmax(logits * jnp.exp(-log_temperature))
         return jnp.mean(jnp.sum(jnp.where(probabilities > 0, probabilities * above, 0), axis=-1))  # a logit may be -inf
 

@@ -1,7 +1,7 @@
-"""How features lie: near those of their class, spread over the sphere, and along their principal axes.
+"""Measures of embeddings: alignment within classes, uniformity on the sphere, and principal components.
 
-The measures look at all pairs, by an n x n matrix of distances: take a fixed random subset of at most about 4096
-samples (64 MiB per matrix).
+Alignment and uniformity compute an n x n matrix of distances. Pass a fixed random subset of at most about 4096 samples
+(64 MiB per matrix).
 """
 
 import jax
@@ -11,13 +11,13 @@ from jaxtyping import Float, Int
 
 
 def alignment(features: Float[Array, "n d"], labels: Int[Array, " n"]) -> Float[Array, ""]:
-    r"""Returns the mean squared distance between features of one class; less is closer.
+    r"""Returns the mean squared distance between features of the same class; lower is closer.
 
     .. math:: \frac{1}{\lvert P \rvert} \sum_{(i, j) \in P} \lVert f_i - f_j \rVert^2,
         \quad P = \{i < j : y_i = y_j\}, \; \lVert f_i \rVert = 1
 
     Args:
-      features: [n, d], of any length: they are normalised here. A zero vector stays zero.
+      features: floats [n, d], which the function normalises. A zero vector stays zero.
       labels: integer classes, [n].
 
     Returns:
@@ -37,15 +37,15 @@ def alignment(features: Float[Array, "n d"], labels: Int[Array, " n"]) -> Float[
 
 
 def uniformity(features: Float[Array, "n d"]) -> Float[Array, ""]:
-    r"""Returns the logarithm of the mean Gaussian potential between features; less is more evenly spread.
+    r"""Returns the logarithm of the mean Gaussian potential between features; lower is more evenly spread.
 
     .. math:: \log \frac{2}{n (n - 1)} \sum_{i < j} e^{-2 \lVert f_i - f_j \rVert^2}, \quad \lVert f_i \rVert = 1
 
     Args:
-      features: [n, d], of any length: they are normalised here. A zero vector stays zero.
+      features: floats [n, d], which the function normalises. A zero vector stays zero.
 
     Returns:
-      A float32 scalar in [-8, 0], 0 for identical features; NaN for fewer than two.
+      A float32 scalar in [-8, 0], 0 for identical features; NaN if there are fewer than two.
 
     Example:
       >>> embeddings.uniformity(jnp.array([[1.0, 0.0], [-2.0, 0.0]])).item()
@@ -61,20 +61,20 @@ def uniformity(features: Float[Array, "n d"]) -> Float[Array, ""]:
 
 
 def principal_components(features: Float[Array, "n d"], *, num_components: int = 2) -> Float[Array, "n k"]:
-    """Projects features, less their mean, on the axes along which they vary most: a picture of them.
+    """Projects centred features on the axes along which they vary most.
 
-    An axis points to where its loading of largest absolute value is positive, so that pictures of the same features
-    are not mirrored.
+    The sign of an axis makes its largest loading by absolute value positive, so that plots of the same features are
+    never mirrored.
 
     Args:
-      features: [n, d], taken as they are, of any length.
-      num_components: number of axes, at most n and d.
+      features: floats [n, d], not normalised.
+      num_components: number of axes, at most min(n, d).
 
     Returns:
-      Coordinates along the axes, of decreasing variance; float32, [n, num_components].
+      Float32 coordinates [n, num_components], in order of decreasing variance.
 
     Raises:
-      ValueError: if there are not so many axes.
+      ValueError: if num_components is not from 1 to min(n, d).
 
     Example:
       >>> features = jnp.array([[0.0, 1.0], [0.0, 5.0], [0.0, 6.0]])
@@ -93,13 +93,13 @@ def principal_components(features: Float[Array, "n d"], *, num_components: int =
 
 
 def _pairs(features: Array) -> Array:
-    """Whether i < j, [n, n]."""
+    """Returns whether i < j, [n, n]."""
     index = jnp.arange(features.shape[0])
     return index[:, None] < index[None, :]
 
 
 def _squared_distances(features: Array) -> Array:
-    """Between l2-normalised features, [n, n]."""
+    """Returns squared distances between l2-normalised features, [n, n]."""
     features = features.astype(jnp.float32)
     # The largest entry first, since squares of small or large ones leave float32's range.
     largest = jax.lax.stop_gradient(jnp.max(jnp.abs(features), axis=1, keepdims=True))

@@ -1,4 +1,4 @@
-"""How far a loss is from linear in a small box around a sample."""
+"""Local linearity: the error of a loss's linear approximation around a sample."""
 
 from collections.abc import Callable
 
@@ -20,29 +20,29 @@ def gap(
     num_steps: int = 10,
     step_size: Scalar | None = None,
 ) -> Float[Array, " n"]:
-    r"""Measures the largest error of the loss's linear approximation in the box of half-width epsilon.
+    r"""Returns the largest error of the loss's linear approximation within epsilon of each sample.
 
     .. math:: \max_{\lVert \delta \rVert_\infty \le \epsilon}
         \big\lvert \ell(x + \delta) - \ell(x) - \delta^\top \nabla \ell(x) \big\rvert
 
-    It is sought by projected sign ascent, from a random start as the gap has no gradient at 0, and so is a lower
-    bound. Nothing is clipped to [0, 1]: the loss is taken in the whole box, beyond the range of pixels too. The error
-    is a difference in float32: a gap below some 1e-6 of the loss is rounding.
+    Projected sign ascent searches for the maximum, so the result is a lower bound. It starts at random, because the gap
+    has no gradient at 0. Inputs are not clipped to [0, 1]: the box may leave the range of pixels. The gap is a
+    difference in float32, so a gap below about 1e-6 of the loss is rounding.
 
     Args:
       inputs: floats [n, ...].
-      rng: a JAX key for each sample, [n], so that results do not depend on how samples are batched.
-      loss: inputs [n, ...] -> losses [n], each of its own sample only.
-      epsilon: half-width of the box, >= 0.
-      num_steps: steps of the ascent.
-      step_size: how far an entry moves in a step, > 0; 2.5 epsilon / num_steps unless given.
+      rng: JAX keys [n], one for each sample, so that results do not depend on batching.
+      loss: inputs [n, ...] -> losses [n]. Each loss must depend on its own sample only.
+      epsilon: largest change of an entry, >= 0.
+      num_steps: number of ascent steps.
+      step_size: change of an entry in a step, > 0; by default 2.5 epsilon / num_steps.
 
     Returns:
-      The largest gap that was met, at the start or after any step; float32, [n].
+      The largest gap at the start and after each step, float32 [n].
 
     Raises:
       TypeError: if inputs are not float, or epsilon or step_size is not a single number.
-      ValueError: if a concrete epsilon is negative or a concrete step_size not positive, or either not finite; if
+      ValueError: if a concrete epsilon is negative, a concrete step_size is not positive, or either is not finite; if
         num_steps is less than 1; or if there is not one key per sample.
 
     Example:
@@ -65,7 +65,7 @@ def gap(
     step_size = 2.5 * epsilon / num_steps if step_size is None else jnp.asarray(step_size, jnp.float32)
 
     def total(fn):
-        """The gradient of a sum is every sample's own."""
+        """Returns a function for every sample's gradient, by that of the sum, and the values."""
 
         def summed(x):
             values = fn(x).astype(jnp.float32)

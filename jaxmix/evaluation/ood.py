@@ -1,6 +1,6 @@
-"""Whether a model knows what it was not trained on: scores of samples, and how well they tell two sets apart.
+"""Out-of-distribution detection: scores of samples, and how well they separate two sets.
 
-A score is higher the more a sample looks like the training data.
+A higher score means that a sample looks more like the training data.
 """
 
 from typing import NamedTuple
@@ -15,14 +15,15 @@ from jaxmix.types import Scalar
 
 
 class Detection(NamedTuple):
-    """How well scores tell samples of the training distribution (in) from others (out); float32 scalars in [0, 1].
+    """How well scores separate in-distribution from out-of-distribution samples, as float32 scalars in [0, 1].
 
     Attributes:
-      auroc: probability that a sample in scores above one out, ties counted half.
-      aupr_in: average precision at finding those in, by high scores.
-      aupr_out: average precision at finding those out, by low scores.
-      fpr95: share of those out above the highest threshold that keeps at least 95 % of those in; less is better.
-      accuracy: mean share of either kind that is told right, at the best threshold.
+      auroc: probability that an in-distribution sample scores above an out-of-distribution one; ties count half.
+      aupr_in: average precision at detecting in-distribution samples by high scores.
+      aupr_out: average precision at detecting out-of-distribution samples by low scores.
+      fpr95: share of out-of-distribution samples at or above the highest threshold that keeps at least 95 % of the
+        in-distribution samples; lower is better.
+      accuracy: mean over both kinds of the share detected correctly, at the best threshold.
     """
 
     auroc: Float[Array, ""]
@@ -33,13 +34,13 @@ class Detection(NamedTuple):
 
 
 def max_probability(logits: Float[Array, "n c"]) -> Float[Array, " n"]:
-    """Scores by the probability of the likeliest class.
+    """Scores samples by the probability of the likeliest class.
 
-    Confident predictions tie: from a lead of about 17 on, the probability is 1 in float32. `max_logit` and `energy`
-    still tell them apart.
+    Confident predictions tie: if a logit leads by about 17 or more, the probability is 1 in float32. `max_logit` and
+    `energy` still separate such samples.
 
     Args:
-      logits: [n, classes].
+      logits: floats [n, classes].
 
     Returns:
       Scores in float32, [n].
@@ -56,10 +57,10 @@ def max_probability(logits: Float[Array, "n c"]) -> Float[Array, " n"]:
 
 
 def max_logit(logits: Float[Array, "n c"]) -> Float[Array, " n"]:
-    """Scores by the largest logit.
+    """Scores samples by the largest logit.
 
     Args:
-      logits: [n, classes].
+      logits: floats [n, classes].
 
     Returns:
       Scores in float32, [n].
@@ -76,13 +77,13 @@ def max_logit(logits: Float[Array, "n c"]) -> Float[Array, " n"]:
 
 
 def energy(logits: Float[Array, "n c"], *, temperature: Scalar = 1.0) -> Float[Array, " n"]:
-    r"""Scores by the negative free energy.
+    r"""Scores samples by the negative free energy.
 
     .. math:: T \log \sum_k e^{z_k / T}
 
     Args:
-      logits: [n, classes].
-      temperature: T > 0. Towards 0 the score is the largest logit.
+      logits: floats [n, classes].
+      temperature: T, > 0. As T goes to 0, the score becomes the largest logit.
 
     Returns:
       Scores in float32, [n].
@@ -104,19 +105,19 @@ def energy(logits: Float[Array, "n c"], *, temperature: Scalar = 1.0) -> Float[A
 
 
 def detection(inside: Float[Array, " n"], outside: Float[Array, " m"]) -> Detection:
-    """Measures how well scores tell samples of the training distribution from others.
+    """Measures how well scores separate in-distribution from out-of-distribution samples.
 
-    A threshold keeps the scores that reach it; equal scores fall on the same side of every threshold.
+    A threshold keeps scores that are equal or higher, so it never separates equal scores.
 
     Args:
-      inside: scores of samples of the training distribution, [n].
-      outside: scores of other samples, [m].
+      inside: scores of in-distribution samples, [n].
+      outside: scores of out-of-distribution samples, [m].
 
     Returns:
-      Float32 scalars; all NaN if any score is NaN.
+      The measures, float32 scalars; all NaN if any score is NaN.
 
     Raises:
-      ValueError: if there are no scores of either kind.
+      ValueError: if inside or outside is empty.
 
     Example:
       >>> measures = ood.detection(jnp.array([0.9, 0.8, 0.7]), jnp.array([0.8, 0.1]))

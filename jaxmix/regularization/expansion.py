@@ -55,7 +55,7 @@ def approximate_mixup_loss(
     and :math:`\gamma^2 = \sigma^2 + (1 - \bar\theta)^2`. The code does not form them. Jacobian-vector
     products along :math:`\pm \sigma v_i \pm \gamma v_j`, with random signs and a random partner j,
     give unbiased estimates of the terms. If predict couples samples, as batch normalisation does,
-    the bias is of higher order than 1/n.
+    the bias is at most of order 1/n.
 
     Unlike Mixup's own loss, this loss has no lower bound. A network that is confident and grows
     steep along partners can lower the alignment term without end. The larger alpha and the

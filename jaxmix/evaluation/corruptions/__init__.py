@@ -1,15 +1,15 @@
-"""jaxmix-C: images corrupted in 17 ways at 5 severities, by the parameters of CIFAR-10-C.
+"""jaxmix-C: 17 image corruptions at 5 severities, with the parameters of CIFAR-10-C.
 
-Every corruption takes float images in [0, 1], [n, h, w, c], gray (c = 1) or colour (c = 3),
-one key per image and a severity, and computes in float32. What becomes of an image depends on
-its own key alone, never on the batch around it: draw the keys by `keys`. All but those
-`ON_HOST` are pure and can be jitted, with a fixed severity.
+Every corruption takes float images in [0, 1], [n, h, w, c], gray (c = 1) or colour (c = 3), one
+key per image and a severity, and computes in float32. The result for an image depends on its own
+key only, not on the batch; draw keys with `keys`. All corruptions except those in `ON_HOST` are
+pure, and can be jitted with a fixed severity.
 
-This is not CIFAR-10-C, and error on it is not to be compared with published numbers: values
-are not rounded to 8 bits on the way, elastic transforms interpolate exactly instead of in 32nds
-of a pixel, frost, which needs photographs, and spatter are not offered, and the draws are
-others. Radii, shifts and kernels in pixels are those made for 32 x 32 images, whatever the
-size; zoom, pixelate and elastic transforms scale with it.
+This is not CIFAR-10-C: do not compare errors on it with published numbers. Values are not rounded
+to 8 bits, elastic transforms interpolate exactly instead of in 32nds of a pixel, frost (which
+needs photographs) and spatter are missing, and the random draws differ. Radii, shifts and kernels
+in pixels are those for 32 x 32 images at every size. Zoom, pixelate and elastic transforms scale
+with the image.
 
 References:
   Hendrycks and Dietterich, `Benchmarking Neural Network Robustness to Common Corruptions and
@@ -48,27 +48,27 @@ CORRUPTIONS: dict[str, Callable] = {
         jpeg_compression,
     )
 }
-"""The 14 that count in the mean, by CIFAR-10-C's names."""
+"""The 14 corruptions that count in the mean, by CIFAR-10-C's names."""
 
 EXTRAS: dict[str, Callable] = {
     "speckle_noise": speckle_noise,
     "gaussian_blur": gaussian_blur,
     "saturate": saturate,
 }
-"""Those kept for validation, which stay out of the mean."""
+"""Corruptions for validation, which do not count in the mean."""
 
 ON_HOST = frozenset({"jpeg_compression"})
-"""Those that run on numpy arrays, and cannot be jitted."""
+"""Corruptions that run on numpy arrays and cannot be jitted."""
 
 
 def keys(indices: Int[Array, " n"], *, corruption: str, severity: int, seed: int = 0) -> Keys:
-    """Returns the keys of images, each made of (seed, corruption, severity, index) alone.
+    """Returns one key per image, which depends on (seed, corruption, severity, index) only.
 
     Args:
-      indices: places of the images in their data set, [n].
-      corruption: a name, folded in by its checksum, so that no other corruption changes its keys.
+      indices: indices of the images in their data set, [n].
+      corruption: a name. Its checksum is folded in, so other corruptions do not change its keys.
       severity: 1 to 5.
-      seed: another seed, other draws.
+      seed: seed of all draws.
 
     Returns:
       One key per image, [n].

@@ -1,4 +1,4 @@
-"""Blurs: of a lens out of focus, through frosted glass, by motion, by zooming, gaussian."""
+"""Blurs: defocus, frosted glass, motion, zoom and gaussian."""
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ from jaxmix.types import Keys
 
 
 def defocus_blur(images: levels.Images, rng: Keys, *, severity: int) -> levels.Images:
-    """Blurs by a disk with a smoothed rim, as a lens out of focus does.
+    """Blurs by a disk with a smoothed rim, like a lens out of focus.
 
     Args:
       images: in [0, 1], [n, h, w, c].
@@ -39,13 +39,13 @@ def defocus_blur(images: levels.Images, rng: Keys, *, severity: int) -> levels.I
 
 
 def glass_blur(images: levels.Images, rng: Keys, *, severity: int) -> levels.Images:
-    """Blurs, lets pixels copy a neighbour, and blurs again: frosted glass.
+    """Blurs, lets pixels copy a neighbour, and blurs again, like frosted glass.
 
-    A pixel takes the place of itself or of its neighbour above, to the left or between the two,
-    with equal chances. The generator of CIFAR-10-C sets out to swap the two, yet its views
-    overwrite each other, so that only one of them changes; and it goes from the last pixel
-    to the first, so that all read what no other has changed. Hence a pass is one gather. The
-    first two rows and columns do not move.
+    A pixel copies itself or its neighbour above, to the left, or above to the left, with equal
+    probability. CIFAR-10-C's generator means to swap the two pixels. But its views overwrite each
+    other, so only one pixel changes. It goes from the last pixel to the first, so every pixel
+    reads an unchanged value. Hence one gather computes a pass. The first two rows and columns do
+    not change.
 
     Args:
       images: in [0, 1], [n, h, w, c].
@@ -80,7 +80,7 @@ def glass_blur(images: levels.Images, rng: Keys, *, severity: int) -> levels.Ima
 
 
 def motion_blur(images: levels.Images, rng: Keys, *, severity: int) -> levels.Images:
-    """Blurs along a ray within 45 degrees of the rows, as a moving camera does.
+    """Blurs along a ray within 45 degrees of the rows, like a moving camera.
 
     Args:
       images: in [0, 1], [n, h, w, c].
@@ -108,7 +108,7 @@ def motion_blur(images: levels.Images, rng: Keys, *, severity: int) -> levels.Im
 
 
 def zoom_blur(images: levels.Images, rng: Keys, *, severity: int) -> levels.Images:
-    """Averages the image and its enlargements by 1, 1.01, 1.02, ..., about its middle.
+    """Averages the image and its enlargements about the middle by factors of 1, 1.01, 1.02, ....
 
     Args:
       images: in [0, 1], [n, h, w, c].
@@ -141,7 +141,7 @@ def zoom_blur(images: levels.Images, rng: Keys, *, severity: int) -> levels.Imag
 
 
 def gaussian_blur(images: levels.Images, rng: Keys, *, severity: int) -> levels.Images:
-    """Blurs by a Gaussian kernel, edge pixels repeated.
+    """Blurs by a Gaussian kernel, with edge pixels repeated.
 
     Args:
       images: in [0, 1], [n, h, w, c].

@@ -1,4 +1,4 @@
-"""What processing does: contrast, elastic transforms, pixelate, JPEG, saturation."""
+"""Digital corruptions: contrast, elastic transforms, pixelation, JPEG compression and saturation."""
 
 import io
 
@@ -13,7 +13,7 @@ from jaxmix.types import Keys
 
 
 def contrast(images: levels.Images, rng: Keys, *, severity: int) -> levels.Images:
-    """Draws the values towards the mean of their channel over the image.
+    """Moves values towards their channel's mean over the image.
 
     Args:
       images: in [0, 1], [n, h, w, c].
@@ -42,7 +42,7 @@ def contrast(images: levels.Images, rng: Keys, *, severity: int) -> levels.Image
 
 
 def _shaken(rows: filters.Map, columns: filters.Map, rng: PRNGKeyArray, most: float) -> tuple[Array, Array]:
-    """From where an image is read whose three corners of a square move by at most so much."""
+    """Draws an affine map that moves three corners of a square by at most `most`, and returns the places to read."""
     height, width = rows.shape
     half = max(min(height, width) // 3, 1)
     signs = jnp.array([[1.0, 1.0], [-1.0, 1.0], [-1.0, -1.0]], jnp.float32)  # (row, column): two edges of a square
@@ -58,10 +58,9 @@ def _shaken(rows: filters.Map, columns: filters.Map, rng: PRNGKeyArray, most: fl
 
 
 def elastic_transform(images: levels.Images, rng: Keys, *, severity: int) -> levels.Images:
-    """Moves three points at random and the image with them, then every pixel by a smooth random field.
+    """Applies a random affine map, then moves every pixel by a smooth random field.
 
-    The three points are corners of a square about the middle; the affine map that moves them so
-    is applied first.
+    The affine map moves three corners of a square about the middle at random.
 
     Args:
       images: in [0, 1], [n, h, w, c].
@@ -97,7 +96,7 @@ def elastic_transform(images: levels.Images, rng: Keys, *, severity: int) -> lev
 
 
 def pixelate(images: levels.Images, rng: Keys, *, severity: int) -> levels.Images:
-    """Shrinks the image and enlarges it again by Pillow's BOX filter.
+    """Shrinks the image and enlarges it again with Pillow's BOX filter.
 
     Args:
       images: in [0, 1], [n, h, w, c].
@@ -127,7 +126,7 @@ def pixelate(images: levels.Images, rng: Keys, *, severity: int) -> levels.Image
 
 
 def jpeg_compression(images: Float[np.ndarray, "n h w c"], rng: Keys, *, severity: int) -> Float[np.ndarray, "n h w c"]:
-    """Rounds to 8 bits, and compresses by Pillow's JPEG: on the host, so not to be jitted.
+    """Rounds to 8 bits and compresses with Pillow's JPEG, on the host: do not jit it.
 
     Args:
       images: numpy arrays in [0, 1], [n, h, w, c].
@@ -160,10 +159,10 @@ def jpeg_compression(images: Float[np.ndarray, "n h w c"], rng: Keys, *, severit
 
 
 def saturate(images: levels.Images, rng: Keys, *, severity: int) -> levels.Images:
-    """Maps the saturation of HSV linearly, and keeps hue and value.
+    """Maps the saturation in HSV linearly, and keeps hue and value.
 
-    A gray pixel of a colour image has the hue of red, so severities 4 and 5 redden it; images of
-    one channel stay as they are.
+    A gray pixel of a colour image has the hue of red, so severities 4 and 5 redden it. Images with
+    one channel do not change.
 
     Args:
       images: in [0, 1], [n, h, w, c].

@@ -1,7 +1,7 @@
-"""Filters of single images, [h, w, c]: what the corruptions are made of.
+"""Filters of single images [h, w, c], from which the corruptions are composed.
 
-A linear filter along an axis is a matrix [h, h], edges included, made by numpy while
-tracing: a program then holds one small matrix product, whatever the filter.
+A linear filter along an axis is a matrix [h, h] that includes the treatment of edges. Numpy makes
+it at trace time, so that any filter is one small matrix product in the program.
 """
 
 import jax
@@ -17,12 +17,12 @@ Map = Float[Array, "h w"]
 
 
 def separable(image: Image, rows: Float[np.ndarray, "h h"], columns: Float[np.ndarray, "w w"]) -> Image:
-    """Applies one matrix along the rows and one along the columns.
+    """Applies one matrix to the rows and one to the columns.
 
     Args:
       image: [h, w, c].
-      rows: weights of the input's rows in every row of the output, [h, h].
-      columns: weights of the input's columns in every column of the output, [w, w].
+      rows: weights of input rows for every output row, [h, h].
+      columns: weights of input columns for every output column, [w, w].
 
     Returns:
       The filtered image, [h, w, c].
@@ -38,14 +38,14 @@ def gaussian(length: int, *, sigma: float, edge: str, truncate: float) -> Matrix
     """Returns the matrix of a Gaussian blur, as scipy.ndimage defines it.
 
     Args:
-      length: pixels along the axis.
-      sigma: standard deviation in pixels; 0 for the identity.
-      edge: what lies outside, one of numpy.pad's modes: `"edge"` is scipy's "nearest", and
-        `"symmetric"` is its "reflect".
-      truncate: the kernel ends after so many standard deviations.
+      length: number of pixels along the axis.
+      sigma: standard deviation in pixels; 0 gives the identity.
+      edge: how to extend the image, a mode of numpy.pad: `"edge"` is scipy's "nearest", and
+        `"symmetric"` is scipy's "reflect".
+      truncate: number of standard deviations after which the kernel ends.
 
     Returns:
-      Weights, [length, length]; rows sum to 1.
+      Weights [length, length], whose rows sum to 1.
 
     Example:
       >>> filters.gaussian(8, sigma=1.0, edge="edge", truncate=4.0).sum(1).round(4).tolist()
@@ -63,11 +63,11 @@ def box(length: int, *, size: int) -> Matrix:
     """Returns the matrix that resizes an axis to fewer pixels and back, as Pillow's BOX filter does.
 
     Args:
-      length: pixels along the axis.
-      size: pixels in between, at most length.
+      length: number of pixels along the axis.
+      size: number of pixels after shrinking, at most length.
 
     Returns:
-      Weights, [length, length]; rows sum to 1.
+      Weights [length, length], whose rows sum to 1.
 
     Example:
       >>> filters.box(4, size=2).tolist()[0]
@@ -86,14 +86,14 @@ def box(length: int, *, size: int) -> Matrix:
 
 
 def zoom(length: int, *, factor: float) -> Matrix:
-    """Returns the matrix that enlarges the middle of an axis linearly to the axis' length.
+    """Returns the matrix that enlarges the middle of an axis to its full length, by linear interpolation.
 
     Args:
-      length: pixels along the axis.
-      factor: how many times larger, at least 1.
+      length: number of pixels along the axis.
+      factor: factor of enlargement, at least 1.
 
     Returns:
-      Weights, [length, length]; rows sum to 1.
+      Weights [length, length], whose rows sum to 1.
 
     Example:
       >>> filters.zoom(4, factor=2.0).round(2).tolist()[0]
@@ -109,11 +109,11 @@ def zoom(length: int, *, factor: float) -> Matrix:
 def disk(image: Image, *, radius: float, sigma: float) -> Image:
     """Blurs by a disk whose rim is smoothed by a Gaussian kernel of 3 x 3 pixels.
 
-    The image is mirrored at its edges, which do not repeat.
+    The image is mirrored at its edges, without repeating edge pixels.
 
     Args:
       image: [h, w, c].
-      radius: of the disk, in pixels, at most 8.
+      radius: radius of the disk in pixels, at most 8.
       sigma: standard deviation of the smoothing, in pixels.
 
     Returns:
@@ -137,14 +137,14 @@ def disk(image: Image, *, radius: float, sigma: float) -> Image:
 
 
 def motion(image: Image, angle: Float[Array, ""], *, radius: int, sigma: float) -> Image:
-    """Blurs along a ray, with the positive half of a Gaussian kernel: ImageMagick's motion blur.
+    """Blurs along a ray by the positive half of a Gaussian kernel, like ImageMagick's motion blur.
 
-    The taps lie at whole pixels, the nearest to the ray, and edge pixels are repeated.
+    Taps lie at the whole pixels nearest to the ray. Edge pixels are repeated.
 
     Args:
       image: [h, w, c].
-      angle: of the ray from which a pixel gathers, in radians, from right to down.
-      radius: the kernel has 2 radius + 1 taps, at distances 0 to 2 radius.
+      angle: angle of the ray along which a pixel gathers, in radians, from right to down.
+      radius: the kernel has 2 radius + 1 taps, at distances from 0 to 2 radius.
       sigma: standard deviation in pixels.
 
     Returns:
@@ -168,13 +168,14 @@ def motion(image: Image, angle: Float[Array, ""], *, radius: int, sigma: float) 
 
 
 def warp(image: Image, rows: Map, columns: Map, *, edge: str) -> Image:
-    """Reads an image at other places, linearly between pixels.
+    """Reads an image at given places, by linear interpolation.
 
     Args:
       image: [h, w, c].
-      rows: from which row each pixel is read, [h, w].
-      columns: from which column, [h, w].
-      edge: what lies outside, one of scipy.ndimage's modes: `"mirror"`, `"reflect"`, `"nearest"`.
+      rows: the row from which to read each pixel, [h, w].
+      columns: the column from which to read each pixel, [h, w].
+      edge: how to extend the image, a mode of scipy.ndimage: `"mirror"`, `"reflect"` or
+        `"nearest"`.
 
     Returns:
       The warped image, [h, w, c].
@@ -192,11 +193,11 @@ def fractal(rng: PRNGKeyArray, *, size: int, decay: float) -> Float[Array, "size
 
     Args:
       rng: a JAX key.
-      size: of the map, a power of two.
-      decay: by how much the range of the noise shrinks at each halving, before it is squared.
+      size: side of the map, a power of two.
+      decay: factor by which the root of the noise's range shrinks at each halving.
 
     Returns:
-      A map whose least value is 0 and whose largest is 1, [size, size].
+      A map [size, size] with minimum 0 and maximum 1.
 
     Example:
       >>> filters.fractal(jax.random.key(0), size=8, decay=2.0).max().item()

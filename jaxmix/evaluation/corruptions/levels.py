@@ -1,4 +1,4 @@
-"""What the corruptions share: their parameters, the check of their arguments, and their draws."""
+"""Parameters, argument checks and draws that all corruptions share."""
 
 from collections.abc import Callable
 import math
@@ -45,11 +45,11 @@ LEVELS: dict[str, tuple[tuple, ...]] = {
     "gaussian_blur": ((0.4,), (0.6,), (0.7,), (0.8,), (1.0,)),
     "saturate": ((0.3, 0), (0.1, 0), (1.5, 0), (2, 0.1), (2.5, 0.2)),  # factor, summand
 }
-"""Parameters at severities 1 to 5, those of CIFAR-10-C; ImageNet-C's are others."""
+"""Parameters at severities 1 to 5, as in CIFAR-10-C. Those of ImageNet-C differ."""
 
 
 def parameters(name: str, images, severity: int) -> tuple:
-    """Checks what a corruption is given, and returns its parameters."""
+    """Checks a corruption's arguments and returns its parameters."""
     if not jnp.issubdtype(images.dtype, jnp.floating):
         raise TypeError(f"images have dtype {images.dtype}: pass floats in [0, 1], such as uint8 images / 255")
     if images.ndim != 4 or images.shape[-1] not in (1, 3):
@@ -60,7 +60,7 @@ def parameters(name: str, images, severity: int) -> tuple:
 
 
 def each(corrupt: Callable[..., Array], name: str, images: Array, rng: Keys, severity: int) -> Array:
-    """Maps corrupt(image, key, *parameters) over the images in float32, and clips what it returns."""
+    """Maps corrupt(image, key, *parameters) over the images in float32 and clips the results to [0, 1]."""
     level = parameters(name, images, severity)
     checks.key_per_sample(rng, len(images))
     corrupted = jax.vmap(lambda image, key: corrupt(image, key, *level))(images.astype(jnp.float32), rng)
@@ -68,10 +68,10 @@ def each(corrupt: Callable[..., Array], name: str, images: Array, rng: Keys, sev
 
 
 def normal(rng: PRNGKeyArray, *shape: int) -> Array:
-    """Draws flat: a draw along several axes takes XLA on a CPU 4 to 15 times as long to compile."""
+    """Draws normal numbers in one flat array: XLA compiles a draw along several axes 4 to 15 times slower on CPUs."""
     return jax.random.normal(rng, (math.prod(shape),), jnp.float32).reshape(shape)
 
 
 def uniform(rng: PRNGKeyArray, *shape: int) -> Array:
-    """Draws from [0, 1), flat for the same reason."""
+    """Draws uniform numbers from [0, 1), flat for the same reason."""
     return jax.random.uniform(rng, (math.prod(shape),), jnp.float32).reshape(shape)

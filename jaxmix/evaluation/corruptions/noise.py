@@ -1,4 +1,4 @@
-"""Noise on every value: gaussian, shot, impulse and speckle."""
+"""Noise: gaussian, shot, impulse and speckle."""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,7 @@ from jaxmix.types import Keys
 
 
 def gaussian_noise(images: levels.Images, rng: Keys, *, severity: int) -> levels.Images:
-    """Adds Gaussian noise of one standard deviation.
+    """Adds Gaussian noise with the same standard deviation everywhere.
 
     Args:
       images: in [0, 1], [n, h, w, c].
@@ -37,7 +37,7 @@ def gaussian_noise(images: levels.Images, rng: Keys, *, severity: int) -> levels
 
 
 def shot_noise(images: levels.Images, rng: Keys, *, severity: int) -> levels.Images:
-    """Counts photons: Poisson numbers whose mean is the image times a rate, over the rate.
+    """Replaces values by photon counts: Poisson numbers with mean rate times value, divided by the rate.
 
     Args:
       images: in [0, 1], [n, h, w, c].
@@ -64,7 +64,7 @@ def shot_noise(images: levels.Images, rng: Keys, *, severity: int) -> levels.Ima
 
 
 def impulse_noise(images: levels.Images, rng: Keys, *, severity: int) -> levels.Images:
-    """Sets a share of the values, each channel by itself, to 0 or 1 with equal chances.
+    """Sets a random share of the values, in every channel independently, to 0 or 1 with equal probability.
 
     Args:
       images: in [0, 1], [n, h, w, c].
@@ -92,7 +92,7 @@ def impulse_noise(images: levels.Images, rng: Keys, *, severity: int) -> levels.
 
 
 def speckle_noise(images: levels.Images, rng: Keys, *, severity: int) -> levels.Images:
-    """Multiplies by Gaussian noise about 1: the brighter, the noisier.
+    """Multiplies values by Gaussian noise with mean 1, so that bright pixels get more noise.
 
     Args:
       images: in [0, 1], [n, h, w, c].

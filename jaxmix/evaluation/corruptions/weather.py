@@ -9,7 +9,7 @@ from jaxmix.types import Keys
 
 
 def snow(images: levels.Images, rng: Keys, *, severity: int) -> levels.Images:
-    """Whitens the image, and lets flakes fall on it, which are blurred towards where they come from.
+    """Whitens the image and adds snowflakes, blurred along their direction of fall.
 
     Args:
       images: in [0, 1], [n, h, w, c].
@@ -46,7 +46,7 @@ def snow(images: levels.Images, rng: Keys, *, severity: int) -> levels.Images:
 
 
 def fog(images: levels.Images, rng: Keys, *, severity: int) -> levels.Images:
-    """Adds a plasma fractal, and scales the sum back to the range of the image.
+    """Adds a plasma fractal and scales the sum back to the range of the image.
 
     Args:
       images: in [0, 1], [n, h, w, c].
@@ -76,7 +76,7 @@ def fog(images: levels.Images, rng: Keys, *, severity: int) -> levels.Images:
 
 
 def brightness(images: levels.Images, rng: Keys, *, severity: int) -> levels.Images:
-    """Adds to the value of HSV, the largest of a pixel's channels, and keeps hue and saturation.
+    """Raises the value in HSV, a pixel's largest channel, and keeps hue and saturation.
 
     Args:
       images: in [0, 1], [n, h, w, c].
