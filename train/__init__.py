@@ -1,1 +1,1 @@
-"""Programs around jaxmix, run from a checkout as python -m train.<program>."""
+"""Programs that train and evaluate with jaxmix; run them from a checkout as python -m train.<program>."""

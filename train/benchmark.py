@@ -1,16 +1,17 @@
-"""Times mixing against moving the memory and against code by hand, in one run on whatever devices JAX has.
+"""Times mixing against copying the memory and against hand-written code, on the devices that JAX finds.
 
 Usage: python -m train.benchmark [--only=TABLES] [--peers] [--rounds=N] [--workdir=FOLDER] [--results=FILE]
        python -m train.benchmark --topology=v5e:2x2 [--workdir=FOLDER] [--results=FILE]
 
-Tables: methods (by batch, against a copy, against Mixup and CutMix by hand; compile time and
-memory), scratch (results written over the ones before), draws (random numbers), transport
-(k-mixup by k and solver), hull (MultiMix by number of points), steps (training steps against
-ERM), devices (processor time by number of devices of one CPU), and with --peers other libraries
-that are installed, on one core. Prints the tables; leaves results.json and benchmark.png.
+Tables: methods (by batch size, against a copy and against hand-written Mixup and CutMix; compile
+time and memory), scratch (with results that overwrite the previous ones), draws (random numbers),
+transport (k-mixup by k and solver), hull (MultiMix by number of points), steps (training steps
+against ERM), devices (processor time by number of devices of one CPU). --peers adds other
+installed libraries, on one core. Prints the tables and writes results.json and benchmark.png.
 
-With --topology nothing is timed: methods, and training steps of ResNet-50, are compiled for a TPU
-that need not be there, and the tables say what XLA reckons that they move. It takes minutes.
+--topology times nothing. It compiles the methods, and training steps of ResNet-50, for a TPU that
+need not be present. The tables show how much memory they move by XLA's estimate. This takes
+minutes.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -34,7 +35,7 @@ PEERS = "peers"
 
 
 def tables() -> "Mapping[str, Callable[[int], Table]]":
-    """What makes each table, of a number of rounds."""
+    """Returns the function that makes each table from a number of rounds."""
     from train.timing import mixing_tables, training_tables
 
     return {
@@ -57,18 +58,18 @@ def main(argv: Sequence[str]) -> None:
 
     parser = cli.Parser(__doc__ or "")
     add = parser.add_argument
-    add("--only", metavar="TABLES", help=f"some of {', '.join(TABLES)}, separated by commas (all of them)")
-    add("--peers", action="store_true", help="time timm, torchvision, kornia and keras, too, where installed")
-    add("--topology", metavar="NAME", help="compile for this TPU instead, such as v5e:2x2; needs pip install libtpu")
-    add("--rounds", metavar="N", type=int, help="how often each thing is timed (50)")
+    add("--only", metavar="TABLES", help=f"tables to make, separated by commas: {', '.join(TABLES)} (all)")
+    add("--peers", action="store_true", help="also time timm, torchvision, kornia and keras, if installed")
+    add("--topology", metavar="NAME", help="compile for this TPU instead, such as v5e:2x2 (needs pip install libtpu)")
+    add("--rounds", metavar="N", type=int, help="number of times to measure each entry (50)")
     add(
         "--workdir",
         metavar="FOLDER",
         type=pathlib.Path,
         default="runs/benchmark",
-        help="where the figure goes (%(default)s)",
+        help="folder for the figure (%(default)s)",
     )
-    add("--results", metavar="FILE", type=pathlib.Path, help="where results go (results.json in the workdir)")
+    add("--results", metavar="FILE", type=pathlib.Path, help="file for the results (results.json in the workdir)")
     flags = parser.parse_args(argv)
     names = [name for name in flags.only.split(",") if name] if flags.only is not None else list(TABLES)
     for name in names:
@@ -77,12 +78,12 @@ def main(argv: Sequence[str]) -> None:
     if rounds < 2:
         raise UsageError(f"--rounds must be at least 2, got {rounds}")
     if flags.peers and not peers.installed():
-        raise UsageError(f"--peers finds none of {', '.join(peers.PACKAGES)}: install those to compare with")
+        raise UsageError(f"--peers finds none of {', '.join(peers.PACKAGES)}: install one of them to compare with")
     names += [PEERS] * flags.peers
     if flags.topology and (flags.only is not None or flags.peers or flags.rounds is not None):
-        raise UsageError("--topology compiles two tables, and times nothing: leave --only, --peers, --rounds")
+        raise UsageError("--topology compiles two tables and times nothing: drop --only, --peers and --rounds")
     if not names:
-        raise UsageError("--only= names no table, and --peers is not asked for: there is nothing to time")
+        raise UsageError("--only= names no table, and there is no --peers: name a table to time")
 
     from train.running import run_folder
     from train.timing import report as benchmark_report  # after --help and usage errors, which need no JAX

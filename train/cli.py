@@ -1,4 +1,4 @@
-"""How a configuration is read from files and flags."""
+"""Reads configurations from files and flags."""
 
 import argparse
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ EXPECTED = {int: "a whole number", float: "a number", bool: "true or false"}
 
 
 class Parser(argparse.ArgumentParser):
-    """Flags of the programs that take no configuration; a mistake is a UsageError of one line."""
+    """Parses the flags of programs without a configuration, and raises mistakes as UsageErrors of one line."""
 
     def __init__(self, usage: str):
         super().__init__(
@@ -34,12 +34,12 @@ class Parser(argparse.ArgumentParser):
         )
 
     def error(self, message: str) -> NoReturn:
-        """Raises it."""
+        """Raises the mistake as a UsageError."""
         raise UsageError(f"{message} (see --help)")
 
 
 class Arguments(NamedTuple):
-    """What the command line says."""
+    """The arguments of the command line."""
 
     config: Any
     workdir: pathlib.Path | None
@@ -64,16 +64,16 @@ def parse(
 
     Args:
       argv: the arguments without the program's name.
-      usage: what --help says before it lists the flags.
+      usage: the text that --help prints before the flags.
       kind: the class of configurations.
-      function: what returns one, in a file.
-      default: the file that is read where none is named.
+      function: the function of a configuration file that returns one.
+      default: the configuration file to read without --config.
 
     Returns:
-      The configuration, the run folder where one was named, and the other flags.
+      The configuration, the run folder if there is one, and the other flags.
 
     Raises:
-      UsageError: if a flag, file, field or value is not known or not valid.
+      UsageError: if a flag, file, field or value is unknown or invalid.
       SystemExit: with code 0, after --help.
     """
     named = [argument.split("=", 1)[1] for argument in argv if argument.lstrip("-").startswith("config=")]
@@ -91,7 +91,7 @@ def parse(
         if inside and name != "config":
             raise UsageError(f"--{name} has fields of its own: give one of --{', --'.join(inside)}")
         if name.removeprefix("config.mix.") in flat_mix.FIELDS and "config.mix.policy" in fields:
-            raise UsageError(f"--{name} is said in the policy, such as --config.mix.policy='cutmix(alpha=0.4)'")
+            raise UsageError(f"--{name} is part of the policy, such as --config.mix.policy='cutmix(alpha=0.4)'")
         _known(name, ["config", *Arguments._fields[1:], *fields])
     values = flags.FlagValues()
     flags.DEFINE_string("workdir", None, "", flag_values=values)
@@ -120,7 +120,7 @@ def parse(
     if any(flag is not None for flag in explicit) and None in explicit:
         raise UsageError("--coordinator, --num_processes and --process_id go together: give all three or none")
     if "://" in (values.workdir or ""):
-        raise UsageError(f"--workdir={values.workdir}: mount that storage, and name a folder of the file system")
+        raise UsageError(f"--workdir={values.workdir}: mount that storage, and name a folder in the file system")
     workdir = pathlib.Path(values.workdir).expanduser() if values.workdir else None
     profiled = _steps(values.profile_steps) if values.profile_steps else range(0)
     return Arguments(
@@ -135,7 +135,7 @@ def parse(
 
 
 def _known(name: str, names: Sequence[str]) -> None:
-    """Raises a UsageError unless the flag is known; it names the nearest one by the last part, then by the whole."""
+    """Raises a UsageError for an unknown flag, which names the nearest flag by the last part, then by the whole."""
     if name in names:
         return
 
@@ -151,7 +151,7 @@ def _known(name: str, names: Sequence[str]) -> None:
 
 
 def _steps(text: str) -> range:
-    """The steps that are taken after as many others: 10:20 is the ten after the tenth."""
+    """Parses a range of steps: 10:20 is the ten steps after the tenth."""
     first, _, last = text.partition(":")
     if not (first.isdecimal() and last.isdecimal() and int(first) < int(last)):
         raise UsageError(f"--profile_steps={text}: give two numbers, such as 10:20 for the ten steps after the tenth")
@@ -163,11 +163,14 @@ def load(path: pathlib.Path, function: str, kind: type[Kind]) -> Kind:
 
     Args:
       path: the Python file.
-      function: its name, such as get_config.
-      kind: what it returns.
+      function: the function's name, such as get_config.
+      kind: the type that it must return.
+
+    Returns:
+      The function's result.
 
     Raises:
-      UsageError: if there is no such file or function, or it returns something else.
+      UsageError: if there is no such file or function, or it returns another type.
     """
     if not path.is_file():
         files = [file for file in CONFIGS.glob("*.py") if f"def {function}(" in file.read_text()]
@@ -194,24 +197,24 @@ def _help(usage: str, path: pathlib.Path, function: str, config: Any) -> str:
         usage.strip(),
         "",
         f"  --config=FILE      a Python file with {function}(), such as those in train/configs/",
-        "  --workdir=FOLDER   the run folder (a new one under runs/ unless given); a run that was",
-        "                     stopped there is resumed",
+        "  --workdir=FOLDER   the run folder (by default a new one in runs/); a run that was stopped",
+        "                     there is resumed",
         "  --allow_config_change",
-        "                     resume it even if its configuration was another one",
-        "  --dry_run          check everything; print the configuration, the model's layers and the",
-        "                     steps to come, and end",
+        "                     resume even if the run has another configuration",
+        "  --dry_run          check everything, print the configuration, the model's layers and the",
+        "                     steps to come, and stop",
         "  --profile_steps=10:20",
-        "                     write a profile of the ten steps after the tenth into the run folder's",
-        "                     profile/, for XProf or Perfetto",
+        "                     write a profile of the ten steps after the tenth to profile/ in the run",
+        "                     folder, for XProf or Perfetto",
         "",
-        "Several processes, each with its own devices and all with the same run folder (a TPU pod",
-        "and SLURM are recognised from the environment):",
+        "For several processes, each with its own devices and all with the same run folder (JAX",
+        "recognises TPU pods and SLURM from the environment):",
         "",
-        "  --distributed      ask JAX to find the cluster by itself",
+        "  --distributed      let JAX find the cluster",
         "  --coordinator=HOST:PORT --num_processes=N --process_id=I",
-        "                     or say what it is",
+        "                     or describe it",
         "",
-        f"Fields of {path.name}, each to be changed by its flag:",
+        f"Fields of {path.name}, each with its flag:",
         "",
     ]
     for name, value, doc in leaves(config):

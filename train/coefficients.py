@@ -1,9 +1,9 @@
-"""Draws what each method penalises: how strongly it ties every pixel to the central one.
+"""Draws how strongly each method ties every pixel to the central one.
 
 Usage: python -m train.coefficients [--out=FOLDER] [--alpha=A] [--size=N] [--form=FORM] ...
 
-These are the coefficients a of jaxmix.coefficients, estimated for square images. Leaves
-profiles.png and profiles.csv, with a row for every pixel of every method.
+Estimates the coefficients a of jaxmix.coefficients for square images. Writes profiles.png and
+profiles.csv, with a row for every pixel of every method.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,7 +34,7 @@ STYLES = {  # colours that the colour-blind tell apart, and dashes
 
 
 def masks() -> "Mapping[str, MaskFn]":
-    """The mask of each method, by its name."""
+    """Returns the mask of each method by name."""
     from jaxmix import masks as lib
 
     framed: dict[str, MaskFn] = {
@@ -44,9 +44,9 @@ def masks() -> "Mapping[str, MaskFn]":
 
 
 def estimate(size: int, alpha: float, form: Any, num_draws: int) -> dict[str, np.ndarray]:
-    """Coefficients and standard errors around the central pixel by method, [2, size, size] each.
+    """Estimates coefficients and standard errors around the central pixel, [2, size, size] for each method.
 
-    All methods see the same ratios, so that their differences are known better than their values.
+    All methods use the same ratios, so their differences are more precise than their values.
     """
     import jax
 
@@ -60,7 +60,7 @@ def estimate(size: int, alpha: float, form: Any, num_draws: int) -> dict[str, np
 
 
 def write(estimates: Mapping[str, np.ndarray], path: pathlib.Path) -> None:
-    """A row for every pixel of every method."""
+    """Writes a row for every pixel of every method."""
     with path.open("w", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(["method", "dy", "dx", "distance", "coefficient", "standard_error"])
@@ -72,7 +72,7 @@ def write(estimates: Mapping[str, np.ndarray], path: pathlib.Path) -> None:
 
 
 def draw(estimates: Mapping[str, np.ndarray], title: str, path: pathlib.Path) -> None:
-    """Curves along the row to the left of the central pixel, and a map of every method."""
+    """Draws curves along the row to the left of the central pixel, and a map for every method."""
     from train.running import figures
 
     size = next(iter(estimates.values())).shape[-1]
@@ -113,11 +113,11 @@ def parse(argv: Sequence[str]) -> Any:
     parser = cli.Parser(__doc__ or "")
     add = parser.add_argument
     folder = pathlib.Path("runs") / "coefficients"
-    add("--out", metavar="FOLDER", type=pathlib.Path, default=folder, help="where to write (%(default)s)")
+    add("--out", metavar="FOLDER", type=pathlib.Path, default=folder, help="folder to write to (%(default)s)")
     add("--alpha", metavar="A", type=float, default=1.0, help="concentration of the ratio's Beta, > 0 (%(default)s)")
     add("--size", metavar="N", type=int, default=32, help="side of the images in pixels, at least 2 (%(default)s)")
-    add("--form", choices=("paper", "exact"), default="paper", help="which coefficients: paper (the default) or exact")
-    add("--num_draws", metavar="N", type=int, default=2**17, help="masks drawn of each method (%(default)s)")
+    add("--form", choices=("paper", "exact"), default="paper", help="form of the coefficients (%(default)s)")
+    add("--num_draws", metavar="N", type=int, default=2**17, help="number of masks to draw per method (%(default)s)")
     flags = parser.parse_args(argv)
     if not 0 < flags.alpha < math.inf:
         raise UsageError(f"--alpha must be positive and finite, got {flags.alpha:g}")
@@ -129,11 +129,11 @@ def parse(argv: Sequence[str]) -> Any:
 
 
 def make(folder: pathlib.Path) -> None:
-    """Makes the folder that is written to, before anything is computed."""
+    """Makes the output folder, before anything is computed."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"--out={folder}: {error.strerror}, give a folder to write to") from None
+        raise UsageError(f"--out={folder}: {error.strerror}: name a folder to write to") from None
 
 
 @program("train.coefficients")

@@ -1,13 +1,13 @@
-"""Compares methods: trains each over seeds, evaluates every run, and writes tables.
+"""Compares methods: trains each with several seeds, evaluates every run, and writes tables.
 
 Usage: python -m train.compare [--config=FILE] [--workdir=FOLDER] ...
 
-A comparison is a Python file with get_comparison(), such as train/configs/compare_digits.py.
-Alpha is chosen for each method on a validation split, by runs of seeds of their own; then all
-methods run with the same seeds, which draw the same samples for all. Runs that have ended
-are kept in the workdir, and their numbers in the results: to add a row or a seed costs its own
-runs only, on another machine, too, that has the results. It leaves a JSON file of all results,
-and in the workdir table.md, runs.csv and differences.png.
+A comparison is a Python file with get_comparison(), such as train/configs/compare_digits.py. It
+chooses alpha for each method on a validation split, by runs with separate seeds. Then all methods
+run with the same seeds and the same samples. The workdir keeps finished runs, and the results
+keep their numbers. So a new row or seed costs its own runs only, also on another machine that has
+the results. Writes all results to a JSON file, and table.md, runs.csv and differences.png to the
+workdir.
 """
 
 from collections.abc import Sequence
@@ -33,17 +33,17 @@ def parse(argv: Sequence[str]) -> tuple[Any, Comparison]:
         metavar="FILE",
         type=pathlib.Path,
         default=cli.CONFIGS / "compare_digits.py",
-        help="a Python file with get_comparison() (compare_digits.py)",
+        help="a Python file with get_comparison() (train/configs/compare_digits.py)",
     )
-    add("--workdir", metavar="FOLDER", type=pathlib.Path, help="where the runs lie (runs/<name of the config>)")
+    add("--workdir", metavar="FOLDER", type=pathlib.Path, help="folder for the runs (runs/<name of the config>)")
     add(
         "--results",
         metavar="FILE",
         type=pathlib.Path,
-        help="where results go, and come from (results.json in the workdir)",
+        help="file to read results from and write them to (results.json in the workdir)",
     )
-    add("--data_dir", metavar="FOLDER", help="where tfds' data lie")
-    add("--manual_dir", metavar="FOLDER", help="of original files, to prepare data from")
+    add("--data_dir", metavar="FOLDER", help="folder with the prepared data of tfds")
+    add("--manual_dir", metavar="FOLDER", help="folder with original files to prepare data from")
     flags = parser.parse_args(argv)
     comparison = cli.load(flags.config, "get_comparison", Comparison)
     comparison_lib.check(comparison)

@@ -1,20 +1,20 @@
-"""Why programs end before their work is done: each reason has an exit code of its own, and one line."""
+"""Errors that end a program early, each with its own exit code and a message of one line."""
 
 
 class ProgramError(Exception):
-    """A program cannot go on; its message says why, and what helps."""
+    """A program cannot continue; the message names the reason and the remedy."""
 
     exit_code = 1
 
 
 class UsageError(ProgramError):
-    """A mistake in the arguments, the configuration, the data, or what a folder is said to hold."""
+    """A mistake in the arguments, the configuration or the data, or a folder with unexpected contents."""
 
     exit_code = 2
 
 
 class CheckpointError(ProgramError):
-    """A run has checkpoints, and none of them is whole."""
+    """A run has checkpoints, but none of them is whole."""
 
     exit_code = 3
 
@@ -26,7 +26,7 @@ class DivergedError(ProgramError):
 
 
 class UnwritableError(ProgramError):
-    """A folder or disk does not take what is written."""
+    """A program cannot write to a folder or disk."""
 
     exit_code = 5
 
@@ -44,7 +44,7 @@ class LostError(ProgramError):
 
 
 class StoppedError(ProgramError):
-    """A signal asked for the end; everything is saved."""
+    """A signal stopped the program; everything is saved."""
 
     def __init__(self, message: str, number: int):
         super().__init__(message)
@@ -52,7 +52,7 @@ class StoppedError(ProgramError):
 
 
 def line(error: Exception, *, typed: bool = False) -> str:
-    """What an error of others says, in one line: where it says nothing or that is asked for, with its type."""
+    """Returns an error's message in one line, with its type if it has no message or typed is True."""
     kind, text = type(error).__name__, " ".join(str(error).split())
     if not text:
         return kind

@@ -2,10 +2,10 @@
 
 Usage: python -m train.evaluate --run=FOLDER [--only=SECTIONS] [--limit=N] ...
 
-Reads the newest checkpoint of a run folder of train.main, or the best one, and measures its
-parameters, or their moving average, on the run's test split, on all devices of this machine.
-Leaves in FOLDER/evaluation: report.json (every number with its definition and settings),
-report.md and figures. Numbers do not depend on the batch size or on the number of devices.
+Reads the newest (or best) checkpoint from a run folder of train.main. Measures its parameters (or
+their moving average) on the run's test split, on all devices of this machine. Writes report.json
+(every number with its definition and settings), report.md and figures to FOLDER/evaluation.
+Numbers do not depend on the batch size or on the number of devices.
 """
 
 from collections.abc import Sequence
@@ -21,47 +21,47 @@ from train.program import program
 
 
 def parse(argv: Sequence[str]) -> tuple[pathlib.Path, pathlib.Path, Options]:
-    """Reads the flags: the run folder, the folder of the report, and what is measured."""
+    """Reads the flags: the run folder, the report's folder, and the options of the evaluation."""
     from train import cli
 
     defaults = Options()
     parser = cli.Parser(__doc__ or "")
     add = parser.add_argument
-    add("--run", metavar="FOLDER", required=True, help="run folder of train.main")
-    add("--best", action="store_true", help="the best checkpoint, by the run's keep_best (the newest)")
-    add("--ema", action="store_true", help="the moving average of the parameters (the parameters themselves)")
-    add("--only", metavar="SECTIONS", help=f"some of {', '.join(NEEDS)}, with commas (all that apply)")
+    add("--run", metavar="FOLDER", required=True, help="a run folder of train.main")
+    add("--best", action="store_true", help="measure the best checkpoint by the run's keep_best (the newest)")
+    add("--ema", action="store_true", help="measure the parameters' moving average (the parameters)")
+    add("--only", metavar="SECTIONS", help=f"sections to run, separated by commas: {', '.join(NEEDS)} (all that apply)")
     add(
         "--limit",
         type=int,
         metavar="N",
         default=defaults.limit,
-        help="first test samples that corruptions, attacks and linearity take (%(default)s); 0: all",
+        help="number of test samples for corruptions, attacks and linearity; 0 takes all (%(default)s)",
     )
     add(
         "--rescale",
         metavar="HALF",
         default=defaults.rescale,
-        help="of a mixup run, measure and attack its logits after the test-time transformation: inputs, outputs, both",
+        help="for mixup runs: measure and attack the logits after the test-time correction: inputs, outputs or both",
     )
     add(
         "--ood",
         metavar="SETS",
         default=",".join(defaults.ood),
-        help="data sets to tell from the run's own (%(default)s)",
+        help="out-of-distribution data sets, separated by commas (%(default)s)",
     )
-    released = "CIFAR-10-C or CIFAR-100-C as released, *.npy"
+    released = "folder with CIFAR-10-C or CIFAR-100-C as released, *.npy"
     add("--corrupted_dir", "--corrupted-dir", metavar="FOLDER", type=pathlib.Path, help=released)
-    add("--corrupted_tfds", action="store_true", help="CIFAR-10-C as prepared by train.prepare cifar10_corrupted")
-    add("--batch_size", type=int, metavar="N", default=defaults.batch_size, help="samples per pass (%(default)s)")
+    add("--corrupted_tfds", action="store_true", help="use CIFAR-10-C as prepared by train.prepare cifar10_corrupted")
+    add("--batch_size", type=int, metavar="N", default=defaults.batch_size, help="samples per batch (%(default)s)")
     add(
         "--out",
         metavar="FOLDER",
         type=pathlib.Path,
-        help="where to write (evaluation in the run folder, or evaluation_best_ema_rescaled_HALF)",
+        help="folder to write to (evaluation in the run folder; with options, evaluation_best_ema_rescaled_HALF)",
     )
-    add("--data_dir", metavar="FOLDER", help="where tfds' data lie, if not where the run found them")
-    add("--manual_dir", metavar="FOLDER", help="of original files, to prepare data from")
+    add("--data_dir", metavar="FOLDER", help="folder with the prepared data of tfds (the run's)")
+    add("--manual_dir", metavar="FOLDER", help="folder with original files to prepare data from")
     values = vars(parser.parse_args(argv))
     run, out = pathlib.Path(values.pop("run")).expanduser(), values.pop("out")
     for name in ("only", "ood"):

@@ -1,9 +1,9 @@
-"""What configurations once said of mixing, in a field for each option, as policies."""
+"""Translates older configurations, with a field for each option of mixing, to policies."""
 
 from collections.abc import Mapping
 from typing import Any
 
-# The fields that became part of the policy, and what they were unless given.
+# The fields that became part of the policy, with their defaults.
 FIELDS: Mapping[str, Any] = {
     "method": "kmixup",
     "alpha": 1.0,
@@ -24,7 +24,7 @@ FIELDS: Mapping[str, Any] = {
 
 
 def translated(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a Mix, as JSON has them, of today; they may be of today, or from before."""
+    """Returns the fields of a Mix in today's form, given in today's or the older form, as read from JSON."""
     if not set(tree) & set(FIELDS):
         return dict(tree)
     policy = _policy({**FIELDS, **tree})

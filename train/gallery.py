@@ -1,9 +1,9 @@
-"""Draws one batch of photographs, and what each method makes of it.
+"""Draws a batch of photographs and its mixes by each method.
 
 Usage: python -m train.gallery [FILE]
 
-The photographs are the two that scikit-learn ships, cut into squares; the file is
-.github/gallery.jpg unless named.
+Uses squares of the two photographs that scikit-learn ships. FILE is .github/gallery.jpg by
+default.
 """
 
 import functools

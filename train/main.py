@@ -2,11 +2,11 @@
 
 Usage: python -m train.main [--config=FILE] [--config.FIELD=VALUE ...] [--workdir=FOLDER]
 
-Without flags: a small network on scikit-learn's digits with k-mixup, in about a minute on
-two CPU cores. It leaves a run folder: config.json, environment.json, data.json, inputs.png
-(what the network sees first), metrics.jsonl, events/ for TensorBoard, checkpoints/, curves.png. Started
-again with the same --workdir, a stopped run goes on from its last checkpoint and ends as if
-it had never been stopped.
+Without flags, it trains a small network on scikit-learn's digits with k-mixup, in about a minute
+on two CPU cores. It writes a run folder: config.json, environment.json, data.json, inputs.png
+(the first samples that the network sees), metrics.jsonl, events/ for TensorBoard, checkpoints/
+and curves.png. To resume a stopped run, start it again with the same --workdir. It continues from
+the last checkpoint and ends as if it had never stopped.
 """
 
 from collections.abc import Sequence

@@ -1,12 +1,12 @@
-"""Downloads and prepares a data set of tensorflow-datasets, once, for training.
+"""Downloads and prepares a data set of tensorflow-datasets for training; needed once.
 
 Usage: python -m train.prepare NAME [--data_dir=FOLDER] [--manual_dir=FOLDER]
 
-NAME is fashion_mnist, cifar10, cifar100, svhn_cropped, imagenet2012, tfds:ANY other or, to
-evaluate on, cifar10_corrupted. Data go to --data_dir
-(by default tfds' own, ~/tensorflow_datasets); with --manual_dir they are prepared from the
-original files in that folder, without a network where the data set's files are all there.
-imagenet2012 always needs its files there: ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar.
+NAME is fashion_mnist, cifar10, cifar100, svhn_cropped, imagenet2012, tfds:SET for any other, or
+cifar10_corrupted for evaluation. Data go to --data_dir (by default that of tfds,
+~/tensorflow_datasets). With --manual_dir they are prepared from the original files in that
+folder, and need no network if all files are there. imagenet2012 always needs its files there:
+ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""How every program ends."""
+"""A decorator for main functions, which turns errors into exit codes and messages of one line."""
 
 from collections.abc import Callable, Sequence
 import functools
@@ -10,13 +10,16 @@ Main = Callable[[Sequence[str]], int]
 
 
 def program(name: str) -> Callable[[Callable[[Sequence[str]], None]], Main]:
-    """Makes a main function of what a program does with its arguments; what ends it early is said in one line.
+    """Makes a main function from the body of a program, and prints errors in one line.
 
-    The function returns 0, or the exit code of a train.errors.ProgramError, 2 where a package is
-    missing, 5 where the operating system refuses a file, 130 after Ctrl-C.
+    The main function returns 0, the exit code of a train.errors.ProgramError, 2 if a package is
+    missing, 5 if the operating system refuses a file, or 130 after Ctrl-C.
 
     Args:
-      name: as it is called, such as train.main.
+      name: the program's name, such as train.main.
+
+    Returns:
+      A decorator.
     """
 
     def decorate(body: Callable[[Sequence[str]], None]) -> Main:

@@ -1,11 +1,11 @@
-"""Makes the tables of results in the pages anew.
+"""Rewrites the tables of results in the pages.
 
 Usage: python -m train.readme
 
-What stands between <!-- results: NAME --> and <!-- end --> is made from train/results/NAME.json,
-a record of train.compare; after <!-- results: NAME TABLE --> stands one table of a record of
-train.benchmark, or its caption; after <!-- claims: NAME ... --> what became of the claims in one
-or more records of train.compare.
+It replaces the text between <!-- results: NAME --> and <!-- end --> by the tables of
+train/results/NAME.json, a record of train.compare. <!-- results: NAME TABLE --> stands for one
+table of a record of train.benchmark, or its caption. <!-- claims: NAME ... --> stands for the
+verdicts on the claims of one or more records of train.compare.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ PAGES = (RESULTS / "README.md", ROOT / "train" / "timing" / "README.md")
 
 
 def updated(text: str, results: pathlib.Path = RESULTS) -> str:
-    """A text whose tables are those of the results."""
+    """Returns the text with the tables of the results."""
     from train.comparing import claims
     from train.comparing import report as comparison_report
     from train.timing import report as benchmark_report
@@ -32,7 +32,7 @@ def updated(text: str, results: pathlib.Path = RESULTS) -> str:
     def read(name: str) -> dict[str, Any]:
         path = results / f"{name}.json"
         if not path.is_file():
-            raise UsageError(f"a page asks for {path}, which is missing")
+            raise UsageError(f"a page needs {path}, which is missing")
         return json.loads(path.read_text())
 
     def table(match: re.Match) -> str:

@@ -1,4 +1,4 @@
-"""A trained run as a function of samples:
+"""Trained runs as functions of samples:
 
 from train import runs
 model = runs.load("runs/x")
@@ -22,12 +22,12 @@ from train.running import description
 
 
 class Run:
-    """A trained model, which normalises what it is given, in batches on all devices.
+    """A trained model with its normalisation, which runs in batches on all devices.
 
     Attributes:
-      config: of the run.
-      classes: their names, or their numbers as text.
-      input_shape: of one sample.
+      config: the run's configuration.
+      classes: names of the classes, or their numbers as text.
+      input_shape: shape of one sample.
     """
 
     def __init__(self, config: Config, dataset: data.Dataset, asked: predictor.Predictor):
@@ -37,21 +37,21 @@ class Run:
         self._predictor = asked
 
     def read(self, paths: Sequence[str | pathlib.Path]) -> np.ndarray:
-        """Image files as those of the run were read: upright, gray or RGB, the square in their middle resized.
+        """Reads image files like the run's own: upright, gray or RGB, with the central square resized.
 
         Args:
-          paths: of files that Pillow reads. Where the run's images are no squares, they must have its size.
+          paths: files that Pillow reads. If the run's images are not square, they must have its size.
 
         Returns:
           Images, uint8 [n, h, w, c].
 
         Raises:
-          UsageError: if the run is not of images, or a file is none.
+          UsageError: if the run was not trained on images, or a file is not an image.
         """
         if isinstance(paths, str | pathlib.Path):
             raise UsageError(f"read takes a list of files: write read([{str(paths)!r}])")
         if len(self.input_shape) != 3:
-            raise UsageError(f"this run is of rows of {self.input_shape[0]} numbers, not of images")
+            raise UsageError(f"this run was trained on rows of {self.input_shape[0]} numbers, not on images")
         height, width, channels = self.input_shape
         files = folders.Files(tuple(map(pathlib.Path, paths)), (0,) * len(paths))
         size = height if height == width else (height, width)
@@ -61,10 +61,16 @@ class Run:
         return np.stack(read) if read else np.zeros((0, *self.input_shape), np.uint8)
 
     def logits(self, inputs: Any) -> np.ndarray:
-        """Of uint8 images [n, h, w, c], gray ones [n, h, w], too, or rows of numbers [n, d]: float32 [n, classes].
+        """Returns the logits of samples, float32 [n, classes].
+
+        Args:
+          inputs: uint8 images [n, h, w, c], or [n, h, w] if gray, or rows of numbers [n, d].
+
+        Returns:
+          Float32 logits [n, classes].
 
         Raises:
-          UsageError: if the samples are of another shape or dtype than those of the run.
+          UsageError: if the samples have another shape or dtype than the run's.
         """
         inputs = np.asarray(inputs)
         images = len(self.input_shape) == 3
@@ -74,7 +80,7 @@ class Run:
         if inputs.shape[1:] != self.input_shape or not inputs.ndim or not fits:
             wanted = f"[n, {', '.join(map(str, self.input_shape))}]"
             raise UsageError(
-                f"{inputs.dtype}{list(inputs.shape)} is nothing that this run was trained on: "
+                f"{inputs.dtype}{list(inputs.shape)} does not match what this run was trained on: "
                 f"give {f'images uint8{wanted}, from 0 to 255' if images else f'rows of numbers {wanted}'}"
             )
         if not len(inputs):
@@ -82,23 +88,26 @@ class Run:
         return self._predictor.map(outputs, inputs if images else inputs.astype(np.float32))
 
     def probabilities(self, inputs: Any) -> np.ndarray:
-        """Of the classes, likewise."""
+        """Returns the class probabilities of samples, float32 [n, classes]; see `logits`."""
         logits = self.logits(inputs)
         exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
         return exponentials / exponentials.sum(axis=1, keepdims=True)
 
 
 def load(folder: str | pathlib.Path, *, best: bool = False, ema: bool = False, batch_size: int = 500) -> Run:
-    """The newest checkpoint of a run folder of train.main.
+    """Loads the newest checkpoint from a run folder of train.main.
 
     Args:
-      folder: it.
-      best: take the best checkpoint in its place, which a run with keep_best keeps.
-      ema: take the averaged parameters, which a run with optimizer.ema keeps.
-      batch_size: samples at a time, over all devices, at most.
+      folder: the run folder.
+      best: load the best checkpoint instead, which a run with keep_best keeps.
+      ema: load the averaged parameters, which a run with optimizer.ema keeps.
+      batch_size: largest number of samples at a time, over all devices.
+
+    Returns:
+      The run, ready to predict.
 
     Raises:
-      UsageError: if there is no run or no such checkpoint; of a run older than data.json, if its data are missing.
+      UsageError: if there is no run or no such checkpoint, or if a run without data.json lacks its data.
     """
     if batch_size < 1:
         raise UsageError(f"batch_size must be at least 1, got {batch_size}")

@@ -1,4 +1,4 @@
-"""Functions of a user's own modules, named MODULE:FUNCTION; what they do wrong is said in one line."""
+"""Calls functions of a user's own modules, named MODULE:FUNCTION, and reports their errors in one line."""
 
 from collections.abc import Callable, Iterator
 import contextlib
@@ -14,10 +14,17 @@ from train.errors import UsageError, line
 
 
 def call(name: str, *arguments: Any) -> Any:
-    """What a function returns; its module is looked for in the folder that the program was started in, too.
+    """Calls a function; its module may also lie in the folder that the program was started in.
+
+    Args:
+      name: MODULE:FUNCTION.
+      *arguments: the function's arguments.
+
+    Returns:
+      The function's result.
 
     Raises:
-      UsageError: if there is no such function, or it raises anything.
+      UsageError: if there is no such function, or it raises an error.
     """
     module_name, _, function_name = name.partition(":")
     with blamed(name):
@@ -30,17 +37,19 @@ def call(name: str, *arguments: Any) -> Any:
 
 @contextlib.contextmanager
 def blamed(name: str) -> Iterator[None]:
-    """Makes a UsageError that begins with a name of whatever is raised inside."""
+    """Turns every error inside into a UsageError that begins with a name."""
     try:
         with current_folder():
             yield
     except ModuleNotFoundError as error:
-        raise UsageError(f"{name}: there is no module {error.name}, here or installed: name another") from None
+        raise UsageError(
+            f"{name}: there is no module {error.name} here or among the installed ones: name another"
+        ) from None
     except UsageError:
         raise
     except Exception as error:  # of the user's own code
         what = f"{line(error, typed=True)}{_place(error)}"
-        raise UsageError(f"{name}: {what}: mend it") from None
+        raise UsageError(f"{name}: {what}: fix it") from None
 
 
 def _place(error: Exception) -> str:

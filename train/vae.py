@@ -1,12 +1,12 @@
-"""Trains a VAE for VarMixup, on every device of every process, and says whether it is good enough to mix with.
+"""Trains a VAE for VarMixup, on every device of every process, and tests whether it is good enough.
 
 Usage: python -m train.vae [--config=FILE] [--config.FIELD=VALUE ...] [--workdir=FOLDER]
 
-A configuration is a Python file with get_vae(), such as train/configs/vae_digits.py, the
-default. It leaves a run folder like train.main's, which train.main takes by
---config.mix.policy=varmixup --config.mix.vae=FOLDER, and in it sheet.png (reconstructions, samples
-of the prior, mixes of pixels against mixes of latents), quality.json, and in judge/ a
-classifier of clean images, by whose accuracy reconstructions are judged.
+A configuration is a Python file with get_vae(), by default train/configs/vae_digits.py. The
+program writes a run folder like train.main's. Train with it by train.main
+--config.mix.policy=varmixup --config.mix.vae=FOLDER. The folder also has sheet.png
+(reconstructions, samples of the prior, and mixes of pixels beside mixes of latents), quality.json,
+and in judge/ a classifier of clean images, whose accuracy on reconstructions measures the VAE.
 """
 
 from collections.abc import Sequence

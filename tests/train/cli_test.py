@@ -26,7 +26,7 @@ from train.running import run_folder
         ("--config.modle.name=cnn", "unknown flag --config.modle.name: did you mean --config.model.name[?]$"),
         ("--model=cnn", "--model has fields of its own: give one of --config.model.name, "),
         ("--nothing=like", "unknown flag --nothing: see --help$"),
-        ("mix.method=cutmix", "--config.mix.method is said in the policy, such as --config.mix.policy='cutmix"),
+        ("mix.method=cutmix", "--config.mix.method is part of the policy, such as --config.mix.policy='cutmix"),
         ("--config=train/configs/digts.py", "unknown config .*did you mean train/configs/digits.py?"),
         ("--config=LICENSE", "config LICENSE is not a Python file"),
         ("--config=train/main.py", r"needs a function get_config\(\)"),
@@ -51,8 +51,8 @@ from train.running import run_folder
             "approximate_mixup has no option shared: take one of alpha, curvature",
         ),
         ("mix.policy=mixup(k=4)", "mixup has no option k: take one of alpha, pairing, shared"),
-        ("mix.policy=erm mix.clean_epochs=2", "mix.policy=erm mixes nothing: leave mix.clean_epochs"),
-        ("mix.policy=multimix(num_mixed=9)", "on each device: embeddings must be .m, d., none of them 0"),
+        ("mix.policy=erm mix.clean_epochs=2", "mix.policy=erm mixes nothing: do not set mix.clean_epochs"),
+        ("mix.policy=multimix(num_mixed=9)", "on each device: embeddings must have shape .m, d. without a 0"),
         (
             "mix.policy=multimix(num_mixed=9) data.name=iris model.name=mlp data.batch_size=32",
             "of inputs .8, 4. on each device, returns 9 samples: take mix.space=logits, or embeddings",
@@ -62,28 +62,31 @@ from train.running import run_folder
         ("mix.policy=dense_multimix(alpha=0)", "alpha must be positive and finite, got 0"),
         ("mix.policy=dense_multimix(alpha=(2,1))", "is an empty range: give the lower end first"),
         ("mix.policy=dense_multimix(alpha=linear(1,0))", "alpha must be positive and finite, got 0"),
-        ("mix.policy=dense_multimix mix.space=logits", "is an objective of its own: leave mix.space=logits"),
+        ("mix.policy=dense_multimix mix.space=logits", "is an objective of its own: do not set mix.space=logits"),
         ("mix.policy=dense_multimix model.name=vit model.patch_size=2", "class token.*take mix.clean_weight=1"),
-        ("mix.policy=transmix", "needs the attention of a class token, which model cnn has not: take model.name=vit"),
+        (
+            "mix.policy=transmix",
+            "needs the attention of a class token, which model cnn does not have: take model.name=vit",
+        ),
         ("mix.policy=transmix(attended=2) model.name=vit model.patch_size=2", r"attended must lie in \[0, 1\], got 2"),
         ("mix.policy=approximate_mixup mix.clean_weight=1", "no function in it has the option clean_weight"),
         ("mix.policy=cutmix mix.space=logits", "this mask needs an axis longer than 1"),
         (
             "mix.policy=one_of(mixup,cutmix,probabilities=(linear(.9,.1),linear(.1,.9)))",
-            "linear is for alpha and its like: one_of: Tracer",
+            "linear is for numbers such as alpha: one_of: Tracer",
         ),
         ("mix.policy=varmixup(alfa=1)", "varmixup has no option alfa: did you mean alpha?"),
         ("mix.policy=3", "the policy must be a method"),
         (
             "mix.policy=dense_multimix(clean_weight=0.5) mix.clean_weight=1",
-            "clean_weight is said twice, there and by mix.clean_weight",
+            "clean_weight is given twice, there and by mix.clean_weight",
         ),
         ("mix.policy=mixup(", "policy 'mixup.': .* write it as cutmix.alpha=0.5."),
         ("mix.policy=train.learning.steps:pixels", "the policy must be a method, a function of"),
         ("mix.space=logit", "unknown space logit: did you mean logits?"),
         ("mix.label_smoothing=1", "mix.label_smoothing=1.0: take from 0 to less than 1"),
         ("mix.clean_weight=-1", "mix.clean_weight=-1.0: it must not be negative"),
-        ("mix.clean_weight=1 mix.space=layers", "mix.clean_weight=1.0: it must be 0 where layers are mixed, since no"),
+        ("mix.clean_weight=1 mix.space=layers", "mix.clean_weight=1.0: it must be 0 where layers are mixed, since the"),
         ("data.num_train=20", "=128 does not fit 4 devices and 20 .* multiple of 4 from 4 to 20$"),
         ("data.num_train=1437", "num_train=1437: take from 10 to 1390"),
         ("data.num_validation=3", "num_validation=3: take from 10 to 1427"),
@@ -99,7 +102,7 @@ from train.running import run_folder
         ("data.name=wine model.name=mlp data.batch_size=64 data.augmentation=flip", "is for images"),
         ("model.name=cn", "unknown model cn: did you mean cnn?"),
         ("model.width=-1", "width and depth must be at least 1"),
-        ("model.depth=3", "model.depth=3: cnn has its own, leave it 0"),
+        ("model.depth=3", "model.depth=3: cnn has a fixed depth, so leave it 0"),
         ("model.name=vit model.patch_size=3", r"patch_size=3 does not divide images of \(8, 8\)"),
         ("model.name=vit model.width=200", "take a multiple of 64"),
         ("model.name=wrn model.depth=12", "n = 6 m . 4"),
@@ -118,7 +121,7 @@ from train.running import run_folder
         ("optimizer.learning_rate=-1", "learning_rate must be > 0"),
         ("optimizer.learning_rate=inf", "both finite"),
         ("optimizer.clip_norm=-1", "optimizer.clip_norm must be finite and at least 0, got -1.0"),
-        ("optimizer.ema=1", r"optimizer.ema must lie in \[0, 1\), got 1.0: such as 0.999"),
+        ("optimizer.ema=1", r"optimizer.ema must lie in \[0, 1\), got 1.0: take 0.999"),
         ("optimizer.accumulate=0", "optimizer.accumulate must be at least 1, got 0"),
         (
             "optimizer.accumulate=3",
@@ -127,9 +130,12 @@ from train.running import run_folder
         ),
         ("optimizer.accumulate=2 mix.policy=kmixup(k=16)", "of inputs .16, 8, 8, 1. on each device: k=16"),
         ("optimizer.accumulate=2 mix.policy=erm data.batch_size=20", "parts each: take a multiple of 8 from 8 to 1432"),
-        ("keep_best=accuracy", "hold samples out by --config.data.num_validation, since the test split chooses"),
+        ("keep_best=accuracy", "hold samples out by --config.data.num_validation, since the test split must not"),
         ("keep_best=acuracy", "unknown measure --config.keep_best=acuracy: did you mean --config.keep_best=accuracy?"),
-        ("keep_best=ema_nll data.num_validation=100", "of averaged parameters: take --config.optimizer.ema=0.999, too"),
+        (
+            "keep_best=ema_nll data.num_validation=100",
+            "needs averaged parameters: set --config.optimizer.ema=0.999, too",
+        ),
         ("--profile_steps=20:10", "=20:10: give two numbers, such as 10:20 for the ten steps after the tenth"),
         ("--profile_steps=3:441", "--profile_steps=3:441: the run has 440 steps$"),
         ("seed=-1", "seed must be from 0 to 4294967295, got -1"),
@@ -137,9 +143,9 @@ from train.running import run_folder
         ("num_epochs=0", "num_epochs must be at least 1, got 0"),
         ("checkpoint_steps=0", "checkpoint_steps must be at least 1"),
         ("eval_epochs=0", "eval_epochs must be at least 1, got 0"),
-        ("--workdir=LICENSE", "LICENSE is no folder: name one by --workdir"),
+        ("--workdir=LICENSE", "LICENSE is not a folder: name one by --workdir"),
         ("--workdir=gs://bucket/run", "mount that storage"),
-        ("--workdir=tests", "tests holds something else than a run"),
+        ("--workdir=tests", "tests contains something other than a run"),
     ],
 )
 def test_mistakes_end_with_code_2_and_one_line(arguments, message, capsys, monkeypatch):
@@ -233,7 +239,7 @@ def test_a_dry_run_checks_all_prints_what_would_be_done_and_leaves_nothing(tmp_p
     assert "function" not in printed
     assert "data.channels" not in printed
     assert main.main([*flags, "--workdir=tests"]) == 2
-    assert "tests holds something else than a run" in capsys.readouterr().err
+    assert "tests contains something other than a run" in capsys.readouterr().err
     run_folder.claim(folder, config.Config()).close()
     assert main.main([*flags, f"--workdir={folder}"]) == 2
     assert "mix.policy=kmixup(k=8, alpha=1.0) there and mixup(alpha=0.3) here" in capsys.readouterr().err

@@ -320,7 +320,7 @@ def test_data_sets_that_differ_in_their_size_alone_are_drawn_as_curves(tmp_path)
 @pytest.mark.parametrize("content", ["{", "[1]", '{"a": 1}'])
 def test_what_is_no_record_is_named_before_it_is_written_over(content, tmp_path):
     (tmp_path / "results.json").write_text(content)
-    with pytest.raises(UsageError, match=r"results\.json is no record of a comparison"):
+    with pytest.raises(UsageError, match=r"results\.json is not a record of a comparison"):
         comparison_report.read(tmp_path / "results.json")
     assert comparison_report.read(tmp_path / "nothing.json") == {}
 
@@ -414,7 +414,7 @@ def test_everything_is_written(tmp_path, monkeypatch, capsys):
         ({"num_seeds": 1}, "num_seeds must be at least 2"),
         ({"measures": ("accuracy",)}, "unknown measure of a claim nll"),
         ({"rescalings": ("input",)}, "unknown rescaling input: did you mean inputs?"),
-        ({"rescalings": ("both",)}, "alignment is not of logits, which rescalings change"),
+        ({"rescalings": ("both",)}, "alignment does not depend on logits, which rescalings change"),
         ({"measures": ("nll_rescaled",)}, "nll_rescaled is measured by train.evaluate only"),
         (
             {"rescalings": ("both",), "measures": ("nll",), "methods": {"erm": config.Mix("erm")}, "alphas": ()},
@@ -427,7 +427,7 @@ def test_everything_is_written(tmp_path, monkeypatch, capsys):
                 "methods": {name: config.Mix("mixup") for name in ("mixup", "mixup, rescaled")},
                 "alphas": (),
             },
-            "two rows would have one title",
+            "two of the rows ",
         ),
         ({"num_selection_seeds": 0}, "num_selection_seeds must be at least 1"),
         ({"measures": ("nll", "mean_corruption_error_unnormalised")}, "is measured by train.evaluate only"),
@@ -444,7 +444,7 @@ def test_everything_is_written(tmp_path, monkeypatch, capsys):
         ({"by_corruption": ("erm",)}, "unknown measure by corruption corrupted_accuracy"),
         (
             {"by_corruption": ("mixup",), "measures": ("nll", "corrupted_accuracy")},
-            "by_corruption shows differences to erm: name that first",
+            "by_corruption shows differences to erm: name that row first",
         ),
     ],
 )

@@ -170,7 +170,7 @@ def test_prepared_files_that_are_broken_end_the_run_with_the_remedy(fashion_mnis
     assert main.main(["--config.data.name=fashion_mnist", f"--config.data.data_dir={tmp_path}"]) == 2
     error = capsys.readouterr().err
     assert "cannot read the train split of fashion_mnist in" in error
-    assert "delete that folder, and prepare it again" in error
+    assert "delete that folder and prepare the data again" in error
     assert error.count("\n") == 1
 
 
@@ -241,7 +241,7 @@ def test_what_cannot_be_downloaded_says_which_files_it_wants(capsys, tmp_path):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({}, "data.mean and data.std: imagenet2012 is not measured, give them"),
+        ({}, "data.mean and data.std: imagenet2012 is not measured: give them"),
         ({"num_train": 10}, "are for data sets held in memory, not imagenet2012"),
         ({"mean": (0.5,), "std": (0.5,), "image_size": -1}, "image_size must be at least 1, or 0 for 224, got -1"),
     ],

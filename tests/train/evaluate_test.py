@@ -289,7 +289,7 @@ def test_released_sets_are_measured_by_corruption_and_severity(run_folder, tmp_p
     assert measured["released"].values["mean_corruption_error_unnormalised"] == pytest.approx(expected)
     assert black < 0.2
     np.save(tmp_path / "labels.npy", np.tile(test.labels[::-1], 5))
-    with pytest.raises(UsageError, match=r"labels\.npy is not five times the 360 test labels"):
+    with pytest.raises(UsageError, match=r"labels\.npy does not repeat the run's 360 test labels five times"):
         evaluation.evaluate(run_folder, options)
 
 
@@ -298,7 +298,7 @@ def test_released_sets_lack_no_corruption_in_a_mean_and_are_of_the_run_s_images(
     np.save(tmp_path / "labels.npy", np.tile(test.labels, 5))
     np.save(tmp_path / "fog.npy", np.zeros((5 * len(test), 9, 9, 1), np.uint8))
     options = Options(only=("released",), corrupted_dir=tmp_path)
-    with pytest.raises(UsageError, match=r"fog\.npy holds \(1800, 9, 9, 1\) of uint8, not \(1800, 8, 8, 1\)"):
+    with pytest.raises(UsageError, match=r"fog\.npy has shape \(1800, 9, 9, 1\) of uint8, not \(1800, 8, 8, 1\)"):
         evaluation.evaluate(run_folder, options)
     np.save(tmp_path / "fog.npy", np.tile(test.inputs, (5, 1, 1, 1)))
     section = evaluation.evaluate(run_folder, options)["released"]
@@ -373,7 +373,7 @@ def test_tables_are_measured_where_measures_apply(tmp_path):
     ("arguments", "message"),
     [
         ("", "the following arguments are required: --run (see --help)"),
-        ("--run=nowhere", "nowhere holds no run: config.json is missing"),
+        ("--run=nowhere", "nowhere contains no run: config.json is missing"),
         ("--run=nowhere --only=calibraton", "unknown section calibraton: did you mean calibration?"),
         ("--run=nowhere --rescale=input", "unknown part --rescale=input: did you mean --rescale=inputs?"),
         ("--run=nowhere --limit=-1", "--limit must be at least 0, got -1"),
@@ -395,7 +395,7 @@ def test_a_run_of_another_version_or_without_checkpoints_is_refused(run_folder, 
     with pytest.raises(UsageError, match="has no checkpoint yet"):
         predictor.load(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps(written | {"colour": 1}))
-    with pytest.raises(UsageError, match="not of this version of the program: unknown colour"):
+    with pytest.raises(UsageError, match="not from this version of the program: unknown colour"):
         predictor.load(tmp_path)
     assert config_lib.read(run_folder / "config.json", config_lib.Config) == averaged_config()
     with pytest.raises(UsageError, match=r"keeps no best checkpoint: train with --config\.keep_best=accuracy"):

@@ -98,7 +98,7 @@ def test_a_run_that_is_killed_and_stopped_ends_bit_for_bit(unbroken, tmp_path, p
         output, errors = process.communicate(timeout=60)
         assert process.returncode == code, errors
         assert f"stopped at step {max(steps(folder))} of 70, saved" in errors
-        assert f"going on at step {before} of 70" in output
+        assert f"continuing at step {before} of 70" in output
     result = run(*flags, devices=2, cache=programs)
     assert result.returncode == 0, result.stderr
     assert not any(folder.glob("checkpoints/[!0-9]*"))
@@ -172,7 +172,7 @@ def test_processes_end_together_and_go_on_together(unbroken, tmp_path, programs)
     processes = pair()
     outputs = [process.communicate(timeout=200) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], outputs
-    assert "going on at step" in outputs[0][0]
+    assert "continuing at step" in outputs[0][0]
     assert "test accuracy" in outputs[0][0]
     assert "test accuracy" not in outputs[1][0]
     assert [row["step"] for row in rows(tmp_path)] == [10, 20, 30, 40, 50, 60, 70]
@@ -192,7 +192,7 @@ def test_a_full_disk_ends_the_run_and_costs_nothing_that_was_written(stopped, tm
     result = run(*flags, devices=4, cache=programs, under=("prlimit", "--fsize=20000"))
     assert result.returncode == 5, result.stderr
     assert "the checkpoint of step 20 cannot be written" in result.stderr
-    assert "goes on from step 15" in result.stderr
+    assert "continues from step 15" in result.stderr
     assert main.main(flags) == 0
     jax.tree.map(np.testing.assert_array_equal, final_state(tmp_path / "run", 22), final_state(stopped / "whole", 22))
 
@@ -313,7 +313,7 @@ def test_a_run_whose_last_checkpoint_is_broken_ends_bit_for_bit(faulty, stopped,
     assert main.main([*SHORT, f"--workdir={faulty}"]) == 0
     output = capsys.readouterr().out
     assert output.count("passing over") == 1
-    assert "going on at step 10 of 22" in output
+    assert "continuing at step 10 of 22" in output
     jax.tree.map(np.testing.assert_array_equal, final_state(faulty, 22), final_state(stopped / "whole", 22))
     assert rows(faulty) == rows(stopped / "whole")
 
@@ -381,7 +381,7 @@ def test_another_configuration_is_refused_unless_it_is_asked_for(faulty, capsys)
     assert error.count("\n") == 1
     assert "does not fit" in error
     assert main.main([*changed, "--allow_config_change"]) == 0
-    assert "going on at step 15 of 22" in capsys.readouterr().out
+    assert "continuing at step 15 of 22" in capsys.readouterr().out
     assert main.main(changed) == 0
 
 
@@ -403,7 +403,7 @@ def test_a_checkpoint_of_another_configuration_is_refused(faulty, tmp_path, caps
 def test_a_run_folder_has_one_writer(faulty, capsys):
     with run_folder.claim(faulty, small_config(policy="erm"), allow_change=True):
         assert main.main([*SHORT, f"--workdir={faulty}", "--allow_config_change"]) == 6
-        assert "is being written by another run" in capsys.readouterr().err
+        assert "is in use by another run" in capsys.readouterr().err
     assert main.main([*SHORT, f"--workdir={faulty}", "--allow_config_change"]) == 0
 
 

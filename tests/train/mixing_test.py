@@ -106,9 +106,9 @@ def test_what_is_shown_of_alpha_that_follows_the_run_is_what_a_traced_step_draws
 RETURNED = {
     "batch.sum(), {'more': 1.0}": "",
     "batch.sum(), {}": "",
-    "batch.sum()": "returns no loss of shape",
-    "batch.sum((1, 2, 3)), {}": "returns no loss of shape",
-    "batch.sum(), {'each': batch}": "returns no loss of shape",
+    "batch.sum()": "must return a loss of shape",
+    "batch.sum((1, 2, 3)), {}": "must return a loss of shape",
+    "batch.sum(), {'each': batch}": "must return a loss of shape",
     "{}['x']": "config.mix.policy 'own_objective:f': 'x'",
 }
 

@@ -116,7 +116,7 @@ def test_the_page_s_examples_of_own_data_run(tmp_path, monkeypatch, capsys):
     assert "my_digits/ has changed since" in capsys.readouterr().out
     again = ["--config.data.name=my_digits/", "--config.data.channels=1", *small, "--workdir=run-my_digits"]
     assert main.main(again) == 2
-    assert "holds a run of other data, as my_digits/ has changed" in capsys.readouterr().err
+    assert "has a run on other data, since my_digits/ has changed" in capsys.readouterr().err
 
 
 def trained_on(name):
@@ -194,7 +194,7 @@ def test_a_run_reads_pictures_as_it_read_its_folder(tmp_path):
     with pytest.raises(UsageError, match="read takes a list of files"):
         run.read("photo.jpg")
     table = runs.Run(config.Config(data=config.Data(name="iris")), data.load(config.Data(name="iris")), None)
-    with pytest.raises(UsageError, match="this run is of rows of 4 numbers, not of images"):
+    with pytest.raises(UsageError, match="this run was trained on rows of 4 numbers, not on images"):
         table.read([])
 
 
@@ -297,7 +297,7 @@ def test_links_that_go_in_a_circle_or_nowhere_are_named(tmp_path):
     refused(tmp_path, r"cannot read .*link\.png, No such file")
     link.unlink()
     link.symlink_to(tmp_path / "train" / "a")
-    refused(tmp_path, r"link\.png is a link to a folder that it lies in")
+    refused(tmp_path, r"link\.png is a link to a folder that contains it")
 
 
 def break_image(path):
@@ -319,27 +319,31 @@ def break_image(path):
         ),
         (
             lambda root: save(root / "train/a/0.tif", Image.fromarray(np.full((6, 5), 70_000, np.int32))),
-            r"0\.tif, its pixels are numbers from 70000 to 70000",
+            r"0\.tif, its pixels range from 70000 to 70000",
             {},
         ),
-        (lambda root: (root / "train/a/x.HEIC").touch(), r"x\.HEIC is of a format that Pillow does not read: conv", {}),
+        (lambda root: (root / "train/a/x.HEIC").touch(), r"x\.HEIC has a format that Pillow does not read: conv", {}),
         (lambda root: (root / "train/c").mkdir(), "train/c has no images: add some", {}),
         (lambda root: shutil.rmtree(root / "test/b"), r"test has 1 folders of classes", {}),
-        (lambda root: save(root / "train/c/0.png", pixels()[0]), "class c is in .*train and not in .*test", {}),
-        (lambda root: save(root / "test/c/0.png", pixels()[0]), "class c is in .*test and not in .*train", {}),
-        (lambda root: shutil.rmtree(root / "test"), "has train/ and no test/: add it", {}),
-        (lambda root: (root / "train").rename(root / "Training"), "no train/, but test, Training|Training, test", {}),
+        (lambda root: save(root / "train/c/0.png", pixels()[0]), "class c is in .*train but not in .*test", {}),
+        (lambda root: save(root / "test/c/0.png", pixels()[0]), "class c is in .*test but not in .*train", {}),
+        (lambda root: shutil.rmtree(root / "test"), "has train/ but no test/: add that", {}),
+        (
+            lambda root: (root / "train").rename(root / "Training"),
+            "test, Training but no train/|Training, test but no train/",
+            {},
+        ),
         (
             lambda root: [
                 (root / "train").rename(root / "Train"),
                 (root / "raw").mkdir(),
                 save(root / "raw/a.png", pixels()[0]),
             ],
-            "no train/, but raw, Train, test|no train/, but .*raw",
+            "raw, Train, test but no train/|raw.* but no train/",
             {},
         ),
         (lambda root: None, r"data\.channels=2: take 1 \(gray\) or 3 \(RGB\)", {"channels": 2}),
-        (lambda root: None, "image_size must be at least 1, or 0 for the images' own, got -1", {"image_size": -1}),
+        (lambda root: None, "image_size must be at least 1, or 0 for the images' own size, got -1", {"image_size": -1}),
     ],
 )
 def test_folders_that_are_spoilt_are_refused(spoil, message, fields, tmp_path):
@@ -350,11 +354,11 @@ def test_folders_that_are_spoilt_are_refused(spoil, message, fields, tmp_path):
 def test_a_class_of_one_image_cannot_be_split(tmp_path):
     folder(tmp_path, names=(".",))
     (tmp_path / "b" / "0.png").unlink()
-    refused(tmp_path, "class b has one sample, and is to be trained and tested on")
+    refused(tmp_path, "class b has one sample, but training and testing need one each")
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path):
-    refused(tmp_path / "none", "none is no folder here")
+    refused(tmp_path / "none", "none is not a folder here")
     (tmp_path / "empty").mkdir()
     refused(tmp_path / "empty", "has 0 folders of classes")
 
@@ -372,7 +376,7 @@ def test_too_many_images_to_hold_are_streamed(tmp_path, monkeypatch):
             np.testing.assert_array_equal(ours, theirs)
     random = load(tmp_path, image_size=4, channels=1, augmentation="random_resized_crop", **given).splits
     assert (random["train"].images.random_crop, random["test"].images.random_crop) == (True, False)
-    refused(tmp_path, r"more than 2 GiB of images, to be streamed: give data\.image_size", channels=1)
+    refused(tmp_path, r"more than 2 GiB of images, which are streamed: give data\.image_size", channels=1)
     refused(tmp_path, r"data\.mean and data\.std: .* is not measured", image_size=4)
     refused(tmp_path, r"data\.num_train and num_validation are for", image_size=4, num_train=2)
 
@@ -409,22 +413,31 @@ def test_an_npz_holds_images_or_rows(images, shape, dtype, tmp_path):
         ({"train_images": IMAGES.transpose(0, 3, 1, 2)}, r"inputs are \(6, 3, 6, 5\) of uint8"),
         ({"train_images": IMAGES.reshape(6, -1)}, r"inputs are \(6, 90\) of uint8"),
         ({"train_images": ROWS[:0], "train_labels": LABELS[:0]}, r"inputs are \(0, 3\)"),
-        ({"test_images": IMAGES[:, :4]}, r"to train on are \(6, 5, 3\) of uint8, to test on \(4, 5, 3\) of uint8"),
-        ({"test_images": ROWS.astype(np.float32)}, r"to test on \(3,\) of float32: make them alike"),
+        (
+            {"test_images": IMAGES[:, :4]},
+            r"training samples are \(6, 5, 3\) of uint8, test samples \(4, 5, 3\) of uint8",
+        ),
+        ({"test_images": ROWS.astype(np.float32)}, r"test samples \(3,\) of float32: make them alike"),
         ({"train_images": np.where(ROWS > 1, np.nan, ROWS)}, "train: row [0-5], column [0-2] is not a finite float32"),
         ({"train_images": np.full((6, 3), 1e300)}, "row 0, column 0 is not a finite float32"),
-        ({"train_labels": LABELS[:5]}, r"labels are \(5,\) of int64, and there are 6 samples"),
+        ({"train_labels": LABELS[:5]}, r"labels are \(5,\) of int64 for 6 samples"),
         ({"train_labels": LABELS[:, None]}, r"labels are \(6, 1\)"),
-        ({"train_labels": LABELS * 1.0}, r"labels are \(6,\) of float64, .* give each an integer"),
-        ({"train_labels": LABELS - 1}, "a label is -1, .*: number the classes from 0"),
-        ({"train_labels": LABELS + 2**40}, f"a label is {2**40 + 2}, and there are 6 samples: number the classes"),
+        ({"train_labels": LABELS * 1.0}, r"labels are \(6,\) of float64 for .* give one integer per sample"),
+        ({"train_labels": LABELS - 1}, "the label -1 is out of range .*: number the classes from 0"),
+        ({"train_labels": LABELS + 2**40}, f"the label {2**40 + 2} is out of range for 6 samples: number the classes"),
         ({"train_labels": LABELS + 1, "test_labels": LABELS + 1}, "train: no sample has the label 0"),
         ({"train_labels": LABELS * 2}, "train: no sample has the label 1, and the largest is 4"),
         ({"train_labels": LABELS % 2}, "train: no sample has the label 2, and the largest is 2"),
         ({"test_labels": LABELS % 2}, "test: no sample has the label 2, and the largest is 2"),
-        ({"train_labels": LABELS * 0, "test_labels": LABELS * 0}, "all labels are 0: give samples of two classes"),
-        ({"class_names": np.array(["a", "b"])}, r"class_names are \(2,\) of <U1, and there are 3 classes"),
-        ({"class_names": np.array(["a", "b", "c"], object)}, "cannot read .*x.npz, .* by np.savez, of plain arrays"),
+        (
+            {"train_labels": LABELS * 0, "test_labels": LABELS * 0},
+            "all labels are 0: give samples of at least two classes",
+        ),
+        ({"class_names": np.array(["a", "b"])}, r"class_names are \(2,\) of <U1, for 3 classes"),
+        (
+            {"class_names": np.array(["a", "b", "c"], object)},
+            "cannot read .*x.npz, .* with np.savez, from plain",
+        ),
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(changes, message, tmp_path):
@@ -435,7 +448,7 @@ def test_arrays_that_do_not_fit_are_refused(changes, message, tmp_path):
 def test_an_npz_that_lacks_something_is_named(tmp_path):
     np.savez(tmp_path / "x.npz", train_images=IMAGES, test_labels=LABELS, test_images=IMAGES)
     refused(tmp_path / "x.npz", r"x\.npz has no train_labels: save all of")
-    refused(tmp_path / "none.npz", r"none\.npz is no file")
+    refused(tmp_path / "none.npz", r"none\.npz is not a file")
     (tmp_path / "text.npz").write_text("text")
     refused(tmp_path / "text.npz", r"cannot read .*text\.npz")
     np.savez(tmp_path / "cut.npz", **arrays())
@@ -490,24 +503,24 @@ def test_the_column_of_labels_is_the_one_that_is_called_so(tmp_path):
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        ([], "has no rows: write some"),
-        (["a,b,label"], "has no rows: write some below its header"),
+        ([], "has no rows: add some"),
+        (["a,b,label"], "has no rows: add some below its header"),
         (["1;2;a"], "line 1 has one column: separate features and label by commas"),
         (["a,b,c", "1,2,x", "1,x"], "line 3 has 2 columns, not 3"),
-        (["a,b,c", "1,,x"], "line 2, column 2 is '', no finite number: fill it in"),
+        (["a,b,c", "1,,x"], "line 2, column 2 is '', not a finite number: fill it in"),
         (["1,2,x", "1,tall,x"], "line 2, column 2 is 'tall'"),
         (["1,tall,x", "1,2,x"], "line 1, column 2 is 'tall'"),
         (["1,2,x", "1,nan,x"], "line 2, column 2 is 'nan'"),
         (["1,2,x", "1,1_0,x"], "line 2, column 2 is '1_0'"),
         (
             [",a,label", "0,1,x", "1,2,x"],
-            "column 1 has no heading: give it one, or leave it out if it numbers the rows",
+            "column 1 has no heading: add one, or remove the column if it numbers the rows",
         ),
         (["1,2,x", "1,1e60,x"], "line 2, column 2 is '1e60'"),
         (["1,2,x", "1,2,"], "line 2 has no label"),
         (["1,2,x", "1,2,x", "1,2,y"], "class y has one sample"),
         (["1,2,x", "1,2,x", "1,2,x"], "all labels are 0|two classes"),
-        (['1,2,"x'], "cannot read .*, unexpected end of data: write it anew"),
+        (['1,2,"x'], "cannot read .*, unexpected end of data: write it again"),
     ],
 )
 def test_a_csv_that_is_broken_is_refused(lines, message, tmp_path):
@@ -518,8 +531,8 @@ def test_a_csv_that_is_broken_is_refused(lines, message, tmp_path):
 
 def test_a_csv_that_is_no_utf_8_is_refused(tmp_path):
     (tmp_path / "x.csv").write_bytes("1,2,é".encode("latin-1"))
-    refused(tmp_path / "x.csv", r"cannot read .*x\.csv, .*utf-8.*: write it anew, as UTF-8")
-    refused(tmp_path / "none.csv", r"none\.csv is no file")
+    refused(tmp_path / "x.csv", r"cannot read .*x\.csv, .*utf-8.*: write it again, in UTF-8")
+    refused(tmp_path / "none.csv", r"none\.csv is not a file")
 
 
 def module(tmp_path, monkeypatch, body, name="own_data_of_test"):
@@ -553,19 +566,19 @@ def test_a_function_of_the_current_folder_returns_splits(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("body", "name", "message"),
     [
-        ("pass", "own_data_of_test:load", r"load returns no \{'train': \(inputs, labels\)"),
-        ("return {'train': (1, 2)}", "own_data_of_test:load", "load returns no"),
-        ("return {'train': 1, 'test': 2}", "own_data_of_test:load", "load returns no"),
+        ("pass", "own_data_of_test:load", r"load must return \{'train': \(inputs, labels\)"),
+        ("return {'train': (1, 2)}", "own_data_of_test:load", "load must return"),
+        ("return {'train': 1, 'test': 2}", "own_data_of_test:load", "load must return"),
         (
             "raise OSError('two\\nlines')",
             "own_data_of_test:load",
-            r"load: OSError: two lines \(own_data_of_test\.py, line 4\): mend it",
+            r"load: OSError: two lines \(own_data_of_test\.py, line 4\): fix it",
         ),
         ("pass", "own_data_of_test:other", "unknown function of own_data_of_test other"),
         ("pass", "no_such_module_here:load", "there is no module no_such_module_here"),
-        ("return {s: (Unarrayable(), [0, 1]) for s in ('train', 'test')}", "own_data_of_test:load", "or no arrays"),
+        ("return {s: (Unarrayable(), [0, 1]) for s in ('train', 'test')}", "own_data_of_test:load", "or not arrays"),
         ("return {s: ([[1.0], [1.0, 2.0]], [0, 1]) for s in ('train', 'test')}", "own_data_of_test:load", "ragged"),
-        ("return {s: (np.eye(2), [0.5, 1]) for s in ('train', 'test')}", "own_data_of_test:load", "of float64, and"),
+        ("return {s: (np.eye(2), [0.5, 1]) for s in ('train', 'test')}", "own_data_of_test:load", "of float64 for"),
     ],
 )
 def test_functions_that_return_no_splits_are_refused(body, name, message, tmp_path, monkeypatch):
@@ -632,9 +645,9 @@ def test_any_images_of_tfds_are_read(test, size, monkeypatch):
 @pytest.mark.parametrize(
     ("features", "counts", "message"),
     [
-        ({"image": (4, 4, 3), "objects": ()}, {"train": 1, "test": 1}, "has no image .* and label, but image, objects"),
-        ({"text": (), "label": ()}, {"train": 1, "test": 1}, "has no image .* and label, but text, label"),
-        ({"image": (4, 4, 3), "label": ()}, {"train": 1}, "no splits train and test or validation, but train"),
+        ({"image": (4, 4, 3), "objects": ()}, {"train": 1, "test": 1}, "has the features image, objects, not an image"),
+        ({"text": (), "label": ()}, {"train": 1, "test": 1}, "has the features text, label, not an image"),
+        ({"image": (4, 4, 3), "label": ()}, {"train": 1}, "has the splits train, not train and test or validation"),
         ({"image": (None, None, 3), "label": ()}, {"train": 1, "test": 1}, r"several sizes: give data\.image_size"),
     ],
 )
@@ -709,7 +722,7 @@ def test_an_unknown_name_says_what_else_there_is(tmp_path):
 
 def test_what_is_of_no_use_to_data_is_refused(tmp_path):
     np.savez(tmp_path / "x.npz", **arrays())
-    refused(tmp_path / "x.npz", r"image_size=4 is for folders of images that are there, not .*x\.npz", image_size=4)
+    refused(tmp_path / "x.npz", r"image_size=4 is for existing folders of images, not .*x\.npz", image_size=4)
     refused(tmp_path / "x.npz", r"channels=1 is for folders of images, not .*x\.npz", channels=1)
     refused("tfds:mnist", "channels=1 is for folders of images, not tfds:mnist", channels=1)
 
@@ -726,12 +739,12 @@ def test_data_that_have_changed_are_not_gone_on_with_unless_asked_to(tmp_path, c
 
     claim(digests[0])
     for _ in range(2):
-        with pytest.raises(UsageError, match=r"run of other data, as .*x\.csv has changed since: bring them back"):
+        with pytest.raises(UsageError, match=r"run on other data, since .*x\.csv has changed: restore the data"):
             claim(digests[1])
     claim(digests[0])
     assert capsys.readouterr().out == ""
     claim(digests[1], allow_change=True)
-    assert "going on with changed data" in capsys.readouterr().out
+    assert "continuing with changed data" in capsys.readouterr().out
     claim(digests[1])
     assert capsys.readouterr().out == ""
 
@@ -755,7 +768,7 @@ def test_a_comparison_does_not_keep_runs_of_other_data(tmp_path):
     kept.with_suffix(".log").write_text("")
     experiments._digests(mine, tmp_path / "runs")
     write(tmp_path / "x.csv", table_of_two()[::-1])
-    with pytest.raises(UsageError, match=r"seed=0 is of other data, as .*x\.csv has changed since"):
+    with pytest.raises(UsageError, match=r"seed=0 is a run on other data, since .*x\.csv has changed"):
         experiments._digests(mine, tmp_path / "runs")
 
 
@@ -809,7 +822,7 @@ def test_own_images_are_told_from_a_run_s_and_its_own_left_out(tmp_path, monkeyp
     write(tmp_path / "x.csv", table())
     for name, message in (
         ("x.csv", "--ood=x.csv: not a set of images"),
-        ("none/", "none/ is no folder here"),
+        ("none/", "none/ is not a folder here"),
         ("nois", "unknown data set nois: did you mean noise"),
     ):
         with pytest.raises(UsageError, match=message):

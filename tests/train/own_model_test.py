@@ -63,13 +63,13 @@ class Net(nn.Module):
     [
         (
             "def make(config, shape, n): raise OSError('two\nlines')".replace("\n", "\\n"),
-            r"OSError: two lines \(net_of_test.py, line 12\): mend it",
+            r"OSError: two lines \(net_of_test.py, line 12\): fix it",
         ),
         ("def make(config): return Net()", "takes 1 positional argument but 3 were given"),
-        ("def make(config, shape, n): return 3", "returns a int, and not a module of flax.linen"),
-        ("def make(config, shape, n): return Net", "returns the class Net, and not a module"),
+        ("def make(config, shape, n): return 3", "returns a int: it must return a module of flax"),
+        ("def make(config, shape, n): return Net", "returns the class Net: it must return a module"),
         ("def made(config, shape, n): return Net()", "unknown function of net_of_test make: did you mean made"),
-        ("import no_such_module_here", "there is no module no_such_module_here, here or installed"),
+        ("import no_such_module_here", "there is no module no_such_module_here here or among"),
         (
             "def make(config, shape, n): return Net(7)",
             r"float32\[2, 7\] for 2 samples of shape \(8, 8, 1\) and 10 classes",
@@ -122,7 +122,7 @@ class Flat(Net):
     def pool(self, maps): return maps
     def classify(self, embedding): return embedding
 def make(*_): return Flat()""",
-            r"features returns \(2, 64\) and pool \(2, 64\) of 2 samples: let them return maps",
+            r"features returns \(2, 64\) and pool \(2, 64\) of 2 samples: they must return maps",
         ),
     ],
 )
@@ -160,9 +160,9 @@ class Staged(nn.Module):
         ),
         ("def make(*_): return Net()", {"policy": "dense_multimix"}, "which mix.policy=dense_multimix needs"),
         ("def make(*_): return Net()", {"policy": "transmix"}, "needs the attention of a class token"),
-        ("def make(*_): return Net()", {"space": "layers"}, "has no features, pool, classify, stages, so that"),
+        ("def make(*_): return Net()", {"space": "layers"}, "has no features, pool, classify, stages, so it has"),
         (f"{STAGED}\ndef make(*_): return Staged((2, 1))", {"space": "layers"}, r"calls between for \[2, 1\]"),
-        (f"{STAGED}\ndef make(*_): return Staged((1,))", {"space": "layers"}, r"first, second, and calls .*\[1\]"),
+        (f"{STAGED}\ndef make(*_): return Staged((1,))", {"space": "layers"}, r"first, second, but calls .*\[1\]"),
         (
             f"{STAGED}\nclass Empty(Staged):\n    stages = ()\ndef make(*_): return Empty(())",
             {"space": "layers"},
@@ -444,7 +444,7 @@ def test_a_run_is_a_function_of_samples_without_its_data_for_any_number_of_them(
         np.testing.assert_allclose(found, logits[:n], rtol=1e-4, atol=1e-4)
     np.testing.assert_array_equal(model.logits(images[..., 0]), logits)
     for wrong in (images[0], images[:, :7], images / 255, images[:, 0, 0], 3):
-        with pytest.raises(UsageError, match=r"nothing that .*give images uint8\[n, 8, 8, 1\], from 0 to 255"):
+        with pytest.raises(UsageError, match=r"does not match what .*give images uint8\[n, 8, 8, 1\], from 0 to 255"):
             model.logits(wrong)
     pathlib.Path("runs/x/data.json").write_text("{}")
     with pytest.raises(UsageError, match=r"data\.json is damaged"):

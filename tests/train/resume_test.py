@@ -57,7 +57,7 @@ def test_processes_that_share_no_folder_all_end_with_a_message(tmp_path, program
     errors = [process.communicate(timeout=120)[1] for process in pair]
     assert [process.returncode for process in pair] == [7, 2]
     assert "is not the run folder of all processes" in errors[1]
-    assert "stopped, as another process did" in errors[0]
+    assert "stopped because another process did" in errors[0]
 
 
 @pytest.mark.slow

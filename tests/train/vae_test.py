@@ -66,7 +66,7 @@ def test_a_run_leaves_pictures_and_its_quality_and_warns(folder, capsys):
     assert abs(rows[1]["test_reconstruction"] / rows[1]["test_ema_reconstruction"] - 1) > 1e-3
     assert quality["reconstructed_accuracy"] < 0.8 * quality["clean_accuracy"]
     assert f"judge, reconstructions      {quality['reconstructed_accuracy']:.2%}" in output
-    assert "WARNING: a classifier knows" in output
+    assert "WARNING: a classifier recognises" in output
     for name in ("sheet.png", "curves.png", "inputs.png", "judge/curves.png"):
         assert (folder / name).read_bytes().startswith(b"\x89PNG")
 
@@ -175,9 +175,9 @@ def test_k_mixup_in_latent_space_is_varmixup_with_transport():
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ("mix.vae=", "mix.vae='' is no run folder of train.vae: train one by python -m train.vae"),
-        ("mix.vae=nowhere", "mix.vae='nowhere' is no run folder of train.vae: train one by python -m train.vae"),
-        ("mix.vae={folder}/judge", "not of this version of the program"),
+        ("mix.vae=", "mix.vae='' is not a run folder of train.vae: train one by python -m train.vae"),
+        ("mix.vae=nowhere", "mix.vae='nowhere' is not a run folder of train.vae: train one by python -m train.vae"),
+        ("mix.vae={folder}/judge", "not from this version of the program"),
         (
             "mix.vae={folder} data.name=iris model.name=mlp data.batch_size=32",
             "is of digits, image_size=0, channels=3, and this run of iris",
@@ -188,9 +188,9 @@ def test_k_mixup_in_latent_space_is_varmixup_with_transport():
         ),
         ("mix.vae={folder} mix.policy=varmixup(interpolation='cubic')", "cannot be 'cubic': take one of linear, slerp"),
         ("mix.vae={folder} mix.policy=varmixup(real_fraction=2)", "real_fraction must lie in"),
-        ("mix.vae={folder} mix.policy=mixup", "is of no use to mix.policy=mixup: .* by reconstructed.mixup."),
-        ("mix.vae={folder} mix.space=logits", "mixes inputs, which the VAE decodes: leave mix.space=logits"),
-        ("mix.vae={folder} mix.policy=dense_multimix", "is of no use to mix.policy=dense_multimix"),
+        ("mix.vae={folder} mix.policy=mixup", "has no effect on mix.policy=mixup: .* by reconstructed.mixup."),
+        ("mix.vae={folder} mix.space=logits", "mixes inputs, which the VAE decodes: do not set mix.space=logits"),
+        ("mix.vae={folder} mix.policy=dense_multimix", "has no effect on mix.policy=dense_multimix"),
     ],
 )
 def test_a_vae_that_does_not_fit_ends_with_code_2_and_one_line(flags, message, folder, tmp_path, capsys, monkeypatch):

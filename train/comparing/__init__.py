@@ -1,1 +1,1 @@
-"""Methods against one another: design, experiments, tables, figure."""
+"""Comparisons of methods: design, experiments, tables and figure."""

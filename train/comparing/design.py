@@ -1,4 +1,4 @@
-"""What is compared: methods on data sets over seeds; which runs that takes; when a difference counts."""
+"""The design of a comparison: methods, data sets and seeds, the runs they need, and when a difference counts."""
 
 from collections.abc import Sequence
 import dataclasses
@@ -143,7 +143,7 @@ def selection_seeds(comparison: Comparison) -> range:
 def check(comparison: Comparison) -> None:
     """Raises a UsageError where the parts of a comparison do not fit one another."""
     if comparison.num_seeds < 2:
-        raise UsageError(f"num_seeds must be at least 2, to have a standard error, got {comparison.num_seeds}")
+        raise UsageError(f"num_seeds must be at least 2, since a standard error needs two, got {comparison.num_seeds}")
     if comparison.num_selection_seeds < 1 or comparison.limit < 0:
         raise UsageError("num_selection_seeds must be at least 1 and limit at least 0")
     tuned = [method for method, mix in comparison.methods.items() if ALPHA in mix.policy]
@@ -160,14 +160,14 @@ def check(comparison: Comparison) -> None:
     for measure in comparison.measures:
         known("measure", measure, list(MEASURES))
         if (section := MEASURES[measure].section) in ("released", "rescaling"):
-            raise UsageError(f"{measure} is measured by train.evaluate only: leave it out")
+            raise UsageError(f"{measure} is measured by train.evaluate only: remove it")
         if comparison.rescalings and section == "embeddings":
-            raise UsageError(f"{measure} is not of logits, which rescalings change: leave it out")
+            raise UsageError(f"{measure} does not depend on logits, which rescalings change: remove it")
     for measure in comparison.shown:
         known("measure that is shown", measure, comparison.measures)
     titles = [title for method in comparison.methods for title in rows(comparison, method)]
     if len(set(titles)) < len(titles):
-        raise UsageError(f"two rows would have one title, of {', '.join(titles)}: name methods otherwise")
+        raise UsageError(f"two of the rows {', '.join(titles)} have the same title: rename a method")
     if comparison.rescalings and len(titles) == len(comparison.methods):
         raise UsageError("rescalings apply to no method: take mixup, approximate_mixup or linearized_mixup, or none")
     for claim in comparison.claims:
@@ -175,16 +175,18 @@ def check(comparison: Comparison) -> None:
             known("method of a claim", method, titles)
         known("measure of a claim", claim.measure, comparison.measures)
         if MEASURES[claim.measure].better == "none":
-            raise UsageError(f"a claim on {claim.measure} cannot be judged: neither way is better")
+            raise UsageError(
+                f"a claim on {claim.measure} cannot be judged, since neither direction is better: remove it"
+            )
     for method in comparison.by_corruption:
         known("method by corruption", method, titles)
     if comparison.by_corruption:
         known("measure by corruption", "corrupted_accuracy", comparison.measures)
         if comparison.by_corruption[0] != titles[0]:
-            raise UsageError(f"by_corruption shows differences to {titles[0]}: name that first")
+            raise UsageError(f"by_corruption shows differences to {titles[0]}: name that row first")
     for dataset, base in comparison.datasets.items():
         if comparison.alphas and not base.data.num_validation:
-            raise UsageError(f"{dataset} needs data.num_validation, to choose alpha by")
+            raise UsageError(f"{dataset} needs data.num_validation to choose alpha by")
 
 
 def mean_and_error(values: Sequence[float]) -> tuple[float, float]:

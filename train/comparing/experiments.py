@@ -1,4 +1,4 @@
-"""The runs of a comparison: what they are trained and measured by, and how alpha is chosen."""
+"""The runs of a comparison: trains and evaluates them, and chooses alpha."""
 
 from collections.abc import Callable
 import contextlib
@@ -188,7 +188,7 @@ def _digests(comparison: Comparison, workdir: pathlib.Path) -> dict[str, str]:
         for folder in sorted(run.folder(workdir).parent.parent.glob("*/*/")):
             if run_folder.data_changed(folder, digest):
                 raise UsageError(
-                    f"{folder} is of other data, as {base.data.name} has changed since: bring them back, or name "
+                    f"{folder} is a run on other data, since {base.data.name} has changed: restore the data, or name "
                     "another folder by --workdir"
                 )
     return digests

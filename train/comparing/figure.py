@@ -1,4 +1,4 @@
-"""The figure of a comparison: every measure's difference to the first method, or curves over the amount of data."""
+"""The figure of a comparison: differences of measures to the first method, or curves over the amount of data."""
 
 import math
 import pathlib

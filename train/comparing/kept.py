@@ -1,4 +1,4 @@
-"""Runs whose numbers a record has already, so that it can be gone on with on another machine."""
+"""Finds runs whose numbers a record already has, so that a comparison can continue on another machine."""
 
 from collections.abc import Callable, Mapping, Sequence
 import hashlib

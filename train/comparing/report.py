@@ -1,4 +1,4 @@
-"""What a comparison leaves: results as JSON, a table, a CSV file, a figure."""
+"""Writes a comparison's results: a JSON file, tables, a CSV file and a figure."""
 
 from collections.abc import Sequence
 import csv
@@ -27,7 +27,7 @@ def read(path: pathlib.Path) -> Results:
     except (OSError, ValueError):
         known = False
     if not known:
-        raise UsageError(f"{path} is no record of a comparison: name another file by --results")
+        raise UsageError(f"{path} is not a record of a comparison: name another file by --results")
     return record
 
 

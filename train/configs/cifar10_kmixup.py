@@ -1,9 +1,9 @@
 """The recipe of the k-mixup authors' released code: CIFAR-10, PreAct ResNet-18, alpha = 10, k = 16.
 
-As there: batch 512, 200 epochs, SGD with a learning rate of 0.1 divided by 10 after epochs
-100 and 150, no batch norm and ReLU before the pooling, one ratio for a whole batch. Not as
-there: a group is matched with another group, never with part of itself, by squared distance;
-and each device draws a ratio of its own and mixes its own share of the batch.
+Like that code: batch size 512, 200 epochs, SGD with a learning rate of 0.1 that is divided by 10
+after epochs 100 and 150, no batch norm and ReLU before the pooling, one ratio per batch. Unlike
+that code: transport matches a group with another group, never with part of itself, by squared
+distance; each device draws its own ratio and mixes its own share of the batch.
 
 Command: python -m train.main --config=train/configs/cifar10_kmixup.py
     Prepare the data before: python -m train.prepare cifar10

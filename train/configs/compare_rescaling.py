@@ -1,7 +1,7 @@
 """Mixup's test-time transformation, and its second-order loss, on 5,000 training images of Fashion-MNIST, five seeds.
 
-The second-order loss is without its term of second derivatives, and shows the network contracted images only, so that
-its rows are to be read rescaled.
+The second-order loss omits the term of second derivatives. It shows the network contracted images only, so read its
+rescaled rows.
 
 Command: python -m train.compare --config=train/configs/compare_rescaling.py
     Prepare the data before: python -m train.prepare fashion_mnist

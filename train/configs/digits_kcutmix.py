@@ -1,4 +1,4 @@
-"""k-CutMix on scikit-learn's digits: boxes of the image that transport matches each one with.
+"""k-CutMix on scikit-learn's digits: boxes of the image that transport matches with each image.
 
 Command: python -m train.main --config=train/configs/digits_kcutmix.py
 Hardware: 2 CPU cores.

@@ -4,7 +4,7 @@ Command: python -m train.vae --config=train/configs/vae_fashion_5000.py --workdi
     Prepare the data before: python -m train.prepare fashion_mnist (or add --config.data.manual_dir=FOLDER
     with the four original files).
 Hardware: 2 CPU cores.
-Result: squared error per test image 6.75; a classifier of clean images knows 84.38 % of them and 80.18 % of their
+Result: squared error per test image 6.75; a classifier of clean images recognises 84.38 % of them and 80.18 % of their
     reconstructions; ten minutes (jax 0.10.2, 2026-11-23).
 """
 

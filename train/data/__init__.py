@@ -1,4 +1,4 @@
-"""Data sets, checked as they are loaded, and the order in which a run goes through them."""
+"""Loads and checks data sets, and orders the samples of an epoch."""
 
 from typing import NamedTuple
 

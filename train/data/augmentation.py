@@ -1,4 +1,4 @@
-"""Augmentation of training images, on the device: per sample, by a key of its own."""
+"""Augments training images on the device, with one key per sample."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Folders of images, one subfolder for each class: which files they hold, and in which order."""
+"""Lists the files of image folders, with one subfolder per class, in a fixed order."""
 
 from collections.abc import Iterator, Sequence
 import dataclasses
@@ -30,7 +30,7 @@ class Files(Sequence):
         try:
             return {"image": path.read_bytes(), "label": self.labels[index], "name": str(path)}
         except OSError as error:
-            raise UsageError(f"cannot read {path}, {error.strerror}: mend it, or take it away") from None
+            raise UsageError(f"cannot read {path}, {error.strerror}: fix it, or remove it") from None
 
     def take(self, places: np.ndarray) -> "Files":
         """Some of the files."""
@@ -48,23 +48,24 @@ def find(folder: pathlib.Path) -> tuple[dict[str, Files], tuple[str, ...]]:
     """
     if not folder.is_dir():
         raise UsageError(
-            f"{folder} is no folder: name one of images, in train/ and test/, or in one folder for each class"
+            f"{folder} is not a folder: name one with images, in train/ and test/, or in one subfolder per class"
         )
     if not (folder / "train").is_dir():
         files, names = _classes(folder)
         if len({name.lower() for name in names} & {*TEST, "train", "training", "testing", "valid"}) > 1:
-            raise UsageError(f"{folder} has no train/, but {', '.join(names)}: name its splits train/ and test/")
+            raise UsageError(f"{folder} has {', '.join(names)} but no train/: name its splits train/ and test/")
         train, test = own_splits.split(files.labels, names, name=str(folder))
         return {"train": files.take(train), "test": files.take(test)}, names
     tests = [folder / name for name in TEST if (folder / name).is_dir()]
     if not tests:
         raise UsageError(
-            f"{folder} has train/ and no test/: add it, or put all classes, none called train, into {folder}"
+            f"{folder} has train/ but no test/: add that, or put the folders of all classes, none named train, "
+            f"into {folder}"
         )
     (train_files, names), (test_files, test_names) = _classes(folder / "train"), _classes(tests[0])
     for name in sorted({*names} ^ {*test_names}, key=own_splits.natural):
         there, other = (folder / "train", tests[0]) if name in names else (tests[0], folder / "train")
-        raise UsageError(f"class {name} is in {there} and not in {other}: add its images there, or take the class away")
+        raise UsageError(f"class {name} is in {there} but not in {other}: add its images there, or remove the class")
     return {"train": train_files, "test": test_files}, names
 
 
@@ -73,13 +74,13 @@ def _classes(folder: pathlib.Path) -> tuple[Files, tuple[str, ...]]:
     folders = [path for path in _listed(folder) if path.is_dir()]
     names = tuple(dict.fromkeys(own_splits.composed(path.name) for path in folders))
     if len(names) < 2:
-        raise UsageError(f"{folder} has {len(names)} folders of classes: give each class one of its own, at least two")
+        raise UsageError(f"{folder} has {len(names)} folders of classes: make one for each class, at least two")
     paths: list[pathlib.Path] = []
     labels: list[int] = []
     for path in folders:
         found = list(_images(path, ()))
         if not found:
-            raise UsageError(f"{path} has no images: add some, or take the class away")
+            raise UsageError(f"{path} has no images: add some, or remove the class")
         paths += found
         labels += [names.index(own_splits.composed(path.name))] * len(found)
     return Files(tuple(paths), tuple(labels)), names
@@ -89,14 +90,14 @@ def _images(folder: pathlib.Path, above: tuple[pathlib.Path, ...]) -> Iterator[p
     """Files whose names end as an image's do, in this folder and those below; links are followed."""
     resolved = folder.resolve()
     if resolved in above:
-        raise UsageError(f"{folder} is a link to a folder that it lies in: take it away")
+        raise UsageError(f"{folder} is a link to a folder that contains it: remove it")
     for path in _listed(folder):
         if path.is_dir():
             yield from _images(path, (*above, resolved))
         elif path.suffix.lower() in _extensions():
             yield path
         elif path.suffix.lower() in UNREAD:
-            raise UsageError(f"{path} is of a format that Pillow does not read: convert it, or take it away")
+            raise UsageError(f"{path} has a format that Pillow does not read: convert it, or remove it")
 
 
 @functools.cache
@@ -112,5 +113,5 @@ def _listed(folder: pathlib.Path) -> list[pathlib.Path]:
     try:
         visible = [path for path in folder.iterdir() if not path.name.startswith(".")]
     except OSError as error:
-        raise UsageError(f"cannot read {folder}, {error.strerror}: mend it, or take it away") from None
+        raise UsageError(f"cannot read {folder}, {error.strerror}: fix it, or remove it") from None
     return sorted(visible, key=lambda path: (own_splits.natural(path.name), path.name))

@@ -1,4 +1,4 @@
-"""A user's own data, by what its name says: a folder, a file, a function, or a data set of tfds."""
+"""Loads a user's own data by its name: a folder, a file, a function, or a data set of tfds."""
 
 import math
 import pathlib
@@ -46,23 +46,23 @@ def read(config: config_lib.Data, *, seed: int) -> sources.Raw | streams.Streams
         known = (*sources.EMBEDDED, *sources.RESIDENT, *sources.STREAMED, *KINDS)
         config_lib.known("data set", name or "''", known)
     if config.image_size < 0:
-        raise UsageError(f"data.image_size must be at least 1, or 0 for the images' own, got {config.image_size}")
+        raise UsageError(f"data.image_size must be at least 1, or 0 for the images' own size, got {config.image_size}")
     if is_folder(name):
         return _folder(path, config, seed)
     if config.channels != config_lib.Data.channels:
-        raise UsageError(f"data.channels={config.channels} is for folders of images, not {name}: leave it")
+        raise UsageError(f"data.channels={config.channels} is for folders of images, not {name}: do not set it")
     if name.startswith(sources.ANY):
         return _tfds(config, seed)
     if config.image_size:
         raise UsageError(
-            f"data.image_size={config.image_size} is for folders of images that are there, not {name}: leave it"
+            f"data.image_size={config.image_size} is for existing folders of images, not {name}: do not set it"
         )
     if path.suffix.lower() == ".npz":
         return tabular.from_npz(path)
     if path.suffix.lower() == ".csv":
         return tabular.from_csv(path)
     if "/" in name:
-        raise UsageError(f"{name} is no folder here: name one of images, or FILE.npz or FILE.csv")
+        raise UsageError(f"{name} is not a folder here: name one with images, or FILE.npz or FILE.csv")
     return _call(name)
 
 
@@ -87,14 +87,17 @@ def _tfds(config: config_lib.Data, seed: int) -> sources.Raw | streams.Streams:
     names = getattr(features["label"], "names", None) if "label" in features else None
     shape: tuple[Any, ...] = features["image"].shape if "image" in features else ()
     if not names or len(shape) != 3 or shape[-1] not in pictures.MODES:
-        raise UsageError(f"{config.name} has no image (gray or RGB) and label, but {', '.join(features)}: take another")
+        raise UsageError(
+            f"{config.name} has the features {', '.join(features)}, not an image (gray or RGB) and a label: "
+            "take another data set"
+        )
     dtype = np.dtype(features["image"].dtype)
     if dtype not in (np.uint8, np.uint16):
-        raise UsageError(f"{config.name} has images of {dtype}, not of 8 or 16 bits: take another")
+        raise UsageError(f"{config.name} has images of {dtype}, not of 8 or 16 bits: take another data set")
     test = next((name for name in ("test", "validation") if name in splits), "")
     if not test or "train" not in splits:
         raise UsageError(
-            f"{config.name} has no splits train and test or validation, but {', '.join(splits)}: take another"
+            f"{config.name} has the splits {', '.join(splits)}, not train and test or validation: take another data set"
         )
     num_images = splits["train"].num_examples + splits[test].num_examples
     whole = not config.image_size and dtype == np.uint8 and None not in shape
@@ -102,11 +105,11 @@ def _tfds(config: config_lib.Data, seed: int) -> sources.Raw | streams.Streams:
         raw = sources.from_tfds(config, test)
         for split, (_, labels) in raw.splits.items():
             if labels.min() < 0:
-                raise UsageError(f"{config.name}, {split}: a sample has no label: take another")
+                raise UsageError(f"{config.name}, {split}: a sample has no label: take another data set")
         return raw
     size = config.image_size or (shape[0] if shape[0] == shape[1] else None)
     if not size:
-        raise UsageError(f"{config.name} has images of several sizes: give data.image_size, to which all are cut")
+        raise UsageError(f"{config.name} has images of several sizes: give data.image_size, the size to cut them to")
     images = {
         name: streams.Images(streams.encoded(builder, part), len(names), size, False, seed, shape[-1], central=1)
         for name, part in (("train", "train"), ("test", test))
@@ -121,5 +124,5 @@ def _call(name: str) -> sources.Raw:
         isinstance(found.get(split), tuple | list) and len(found[split]) == 2 for split in tabular.SPLITS
     )
     if not pairs:
-        raise UsageError(f"{name} returns no {{'train': (inputs, labels), 'test': (inputs, labels)}}: let it")
+        raise UsageError(f"{name} must return {{'train': (inputs, labels), 'test': (inputs, labels)}}")
     return tabular.from_arrays(name, found, found.get("class_names", ()))

@@ -1,4 +1,4 @@
-"""What tells a user's own data from those that lay under the same name before."""
+"""Hashes a user's own data, to detect changes under the same name."""
 
 import hashlib
 import pathlib

@@ -1,4 +1,4 @@
-"""What a user's own samples are ordered and split by."""
+"""Orders and splits a user's own samples."""
 
 from collections.abc import Sequence
 import re
@@ -28,8 +28,8 @@ def split(labels: Sequence[int], names: Sequence[str], *, name: str) -> tuple[np
         mine = order[classes[order] == label]
         if len(mine) < 2:
             raise UsageError(
-                f"{name}: class {class_name} has one sample, and is to be trained and tested on: add some, "
-                "or take the class away"
+                f"{name}: class {class_name} has one sample, but training and testing need one each: add some, "
+                "or remove the class"
             )
         tested[mine[: max(1, round(len(mine) / 5))]] = True
     return np.flatnonzero(~tested), np.flatnonzero(tested)

@@ -35,7 +35,7 @@ def decoded(encoded: bytes, *, name: str, channels: int) -> Any:
         return image.convert("RGB").convert(MODES[channels])  # some modes have a way to RGB only
     except Exception as error:  # Pillow's readers raise all kinds
         raise UsageError(
-            f"cannot read {name}, {_reason(error)}: replace it by a whole image of 8 or 16 bits, or take it away"
+            f"cannot read {name}, {_reason(error)}: replace it by a whole image of 8 or 16 bits, or remove it"
         ) from None
 
 
@@ -45,7 +45,7 @@ def _of_16_bits(image: Any) -> Any:
 
     values = np.asarray(image, np.int64)
     if values.min() < 0 or values.max() > 65535:
-        raise ValueError(f"its pixels are numbers from {values.min()} to {values.max()}")
+        raise ValueError(f"its pixels range from {values.min()} to {values.max()}")
     values = np.where(values == image.info.get("transparency", -1), 0, values)
     return Image.fromarray(((values + 128) // 257).astype(np.uint8))
 

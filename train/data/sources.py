@@ -1,7 +1,7 @@
-"""Where data sets come from: made here, embedded in scikit-learn, or prepared by tfds.
+"""Sources of data sets: toy sets made here, sets embedded in scikit-learn, and sets prepared by tfds.
 
-The toy sets are three of two classes in the plane, after those of the k-mixup paper: clusters
-and manifolds whose structure mixing may break. Their sizes and noise are this module's own.
+The three toy sets have two classes in the plane, like those of the k-mixup paper: clusters and
+manifolds whose structure mixing may break. Their sizes and noise are choices of this module.
 """
 
 from collections.abc import Callable
@@ -57,7 +57,7 @@ def _arrays(builder: Any, split: str) -> Arrays:
     except Exception as error:  # of a broken file; array_record and its readers raise all kinds
         raise UsageError(
             f"cannot read the {split} split of {builder.name} in {builder.data_path}, {line(error)}: "
-            "delete that folder, and prepare it again"
+            "delete that folder and prepare the data again"
         ) from None
 
 
@@ -106,7 +106,7 @@ def tfds_builder(config: config_lib.Data) -> Any:
             f"{config.name} needs {error.name}: pip install -e '.[train,tfds]' -c constraints.txt"
         ) from None
     if "://" in config.data_dir:
-        raise UsageError(f"data_dir={config.data_dir}: mount that storage, and name a folder of the file system")
+        raise UsageError(f"data_dir={config.data_dir}: mount that storage, and name a folder in the file system")
     logging.set_verbosity(logging.ERROR)  # of warnings about things that are none of the user's doing
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     name, folder = config.name.removeprefix(ANY), os.path.expanduser(config.data_dir) or None
@@ -155,7 +155,7 @@ def _reach(url: str) -> None:
     except OSError as error:
         reason = getattr(error, "reason", error)
         raise UsageError(
-            f"cannot reach {url} ({reason}): put the file into a folder, name it by --manual_dir"
+            f"cannot reach {url} ({reason}): put the file into a folder, and name that by --manual_dir"
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""Samples and their classes: those that the devices hold, and those that come with each batch."""
+"""Splits of samples and classes, kept on the devices or sent with each batch."""
 
 from collections.abc import Iterator
 import dataclasses

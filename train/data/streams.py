@@ -1,4 +1,4 @@
-"""Encoded images, decoded and cropped by Pillow: all at once or, too many to hold, with each batch, by grain."""
+"""Decodes and crops images with Pillow: all at once, or batch by batch with grain if memory cannot hold them."""
 
 from collections.abc import Iterator, Sequence
 from concurrent import futures
@@ -63,7 +63,7 @@ class Images:
             if (height, width) != self.size:
                 raise UsageError(
                     f"images differ in size, {name} has {height} x {width} pixels and the first "
-                    f"{self.size[0]} x {self.size[1]}: give data.image_size, to which all are cut"
+                    f"{self.size[0]} x {self.size[1]}: give data.image_size, the size to cut them to"
                 )
             return np.asarray(image).reshape(self.shape), label, np.int32(index)
         if self.random_crop:
@@ -96,7 +96,7 @@ def check(config: config_lib.Data) -> None:
     if config.num_train or config.num_validation:
         raise UsageError(f"data.num_train and num_validation are for data sets held in memory, not {config.name}")
     if not config.mean or not config.std:
-        raise UsageError(f"data.mean and data.std: {config.name} is not measured, give them")
+        raise UsageError(f"data.mean and data.std: {config.name} is not measured: give them")
 
 
 def from_tfds(config: config_lib.Data, *, seed: int) -> Streams:
@@ -137,7 +137,7 @@ def held_or_streamed(
     """All of them decoded in memory, unless they are too many."""
     if sum(len(split) * math.prod(split.shape) for split in images.values()) > MOST_HELD:
         if isinstance(images["train"].size, tuple):
-            raise UsageError(f"{config.name} is more than 2 GiB of images, to be streamed: give data.image_size")
+            raise UsageError(f"{config.name} has more than 2 GiB of images, which are streamed: give data.image_size")
         check(config)
         return streamed(config, images, class_names)
     splits = {name: _decoded(split, config.num_threads) for name, split in images.items()}

@@ -1,4 +1,4 @@
-"""A user's own arrays, checked: of .npz files, of .csv files, of functions."""
+"""Reads and checks a user's own arrays from .npz files, .csv files and functions."""
 
 from collections.abc import Mapping, Sequence
 import csv
@@ -31,7 +31,9 @@ def _load(path: pathlib.Path, keys: Sequence[str]) -> dict[str, np.ndarray]:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as held:
             return {key: held[key] for key in keys if key in held}
     except Exception as error:  # numpy, zipfile and zlib raise all kinds
-        raise UsageError(f"cannot read {path}, {line(error)}: write it anew by np.savez, of plain arrays") from None
+        raise UsageError(
+            f"cannot read {path}, {line(error)}: write it again with np.savez, from plain arrays"
+        ) from None
 
 
 def from_arrays(name: str, splits: Mapping[str, Any], class_names: Any = ()) -> Raw:
@@ -51,7 +53,7 @@ def from_arrays(name: str, splits: Mapping[str, Any], class_names: Any = ()) -> 
     (train, labels), (test, test_labels) = arrays["train"], arrays["test"]
     if train.shape[1:] != test.shape[1:]:
         raise UsageError(
-            f"{name}: samples to train on are {train.shape[1:]} of {train.dtype}, to test on {test.shape[1:]} of "
+            f"{name}: training samples are {train.shape[1:]} of {train.dtype}, test samples {test.shape[1:]} of "
             f"{test.dtype}: make them alike"
         )
     num_classes = int(max(labels.max(), test_labels.max())) + 1
@@ -63,12 +65,12 @@ def from_arrays(name: str, splits: Mapping[str, Any], class_names: Any = ()) -> 
                 "number the classes from 0 without gaps, each in both splits"
             )
     if num_classes < 2:
-        raise UsageError(f"{name}: all labels are 0: give samples of two classes, or more")
+        raise UsageError(f"{name}: all labels are 0: give samples of at least two classes")
     names = np.asarray(class_names)
     if names.size and (names.shape != (num_classes,) or names.dtype.kind != "U"):
         raise UsageError(
-            f"{name}: class_names are {names.shape} of {names.dtype}, and there are {num_classes} classes: "
-            "give each a string, or none"
+            f"{name}: class_names are {names.shape} of {names.dtype}, for {num_classes} classes: "
+            "give one string per class, or leave class_names out"
         )
     by_class = np.argsort(labels, kind="stable")
     return Raw(arrays | {"train": (train[by_class], labels[by_class])}, num_classes, tuple(map(str, names)))
@@ -78,7 +80,7 @@ def _checked(name: str, inputs: Any, labels: Any) -> Arrays:
     try:
         inputs, labels = np.asarray(inputs), np.asarray(labels)
     except (TypeError, ValueError):
-        raise UsageError(f"{name}: its inputs or labels are ragged, or no arrays: give some of numpy") from None
+        raise UsageError(f"{name}: its inputs or labels are ragged or not arrays: give numpy arrays") from None
     if inputs.dtype == np.uint8 and inputs.ndim == 3:
         inputs = inputs[..., None]
     images = inputs.dtype == np.uint8 and inputs.ndim == 4 and inputs.shape[-1] in (1, 3)
@@ -89,14 +91,14 @@ def _checked(name: str, inputs: Any, labels: Any) -> Arrays:
         )
     if labels.ndim != 1 or labels.dtype.kind not in "iu" or len(labels) != len(inputs):
         raise UsageError(
-            f"{name}: labels are {labels.shape} of {labels.dtype}, and there are {len(inputs)} samples: "
-            "give each an integer"
+            f"{name}: labels are {labels.shape} of {labels.dtype} for {len(inputs)} samples: "
+            "give one integer per sample"
         )
     if labels.min() < 0 or labels.max() >= len(labels):
         wrong = labels.min() if labels.min() < 0 else labels.max()
         raise UsageError(
-            f"{name}: a label is {wrong}, and there are {len(labels)} samples: number the classes from 0 without gaps, "
-            "each in both splits"
+            f"{name}: the label {wrong} is out of range for {len(labels)} samples: number the classes from 0 without "
+            "gaps, each in both splits"
         )
     if not images:
         inputs = _finite(name, inputs)
@@ -109,9 +111,7 @@ def _finite(name: str, rows: np.ndarray) -> np.ndarray:
     broken = np.argwhere(~np.isfinite(rows))
     if len(broken):
         row, column = broken[0]
-        raise UsageError(
-            f"{name}: row {row}, column {column} is not a finite float32: fill it in, or leave the row out"
-        )
+        raise UsageError(f"{name}: row {row}, column {column} is not a finite float32: fill it in, or remove the row")
     return rows
 
 
@@ -137,18 +137,18 @@ def from_csv(path: pathlib.Path) -> Raw:
     column = headings.index("label") if "label" in headings else len(first) - 1
     if headed and "" in first:
         raise UsageError(
-            f"{path}: column {first.index('') + 1} has no heading: give it one, or leave it out if it numbers the rows"
+            f"{path}: column {first.index('') + 1} has no heading: add one, or remove the column if it numbers the rows"
         )
     rows, labels = [], []
     for number, cells in lines[headed:]:
         if len(cells) != len(first):
-            raise UsageError(f"{path}: line {number} has {len(cells)} columns, not {len(first)}: mend it")
+            raise UsageError(f"{path}: line {number} has {len(cells)} columns, not {len(first)}: fix it")
         labels.append(cells[column].strip())
         rows.append([_number(path, number, i + 1, cell) for i, cell in enumerate(cells) if i != column])
         if not labels[-1]:
-            raise UsageError(f"{path}: line {number} has no label: give it one, or leave the line out")
+            raise UsageError(f"{path}: line {number} has no label: add one, or remove the line")
     if not rows:
-        raise UsageError(f"{path} has no rows: write some below its header")
+        raise UsageError(f"{path} has no rows: add some below its header")
     names = tuple(sorted(set(labels), key=own_splits.natural))
     numbers = {label: number for number, label in enumerate(names)}
     places = [numbers[label] for label in labels]
@@ -167,15 +167,15 @@ def _lines(path: pathlib.Path) -> list[tuple[int, list[str]]]:
             reader = csv.reader(file, strict=True)
             lines = [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
     except (OSError, ValueError, csv.Error) as error:
-        raise UsageError(f"cannot read {path}, {error}: write it anew, as UTF-8 with commas") from None
+        raise UsageError(f"cannot read {path}, {error}: write it again, in UTF-8 with commas") from None
     if not lines:
-        raise UsageError(f"{path} has no rows: write some")
+        raise UsageError(f"{path} has no rows: add some")
     return lines
 
 
 def _exists(path: pathlib.Path) -> None:
     if not path.is_file():
-        raise UsageError(f"{path} is no file: name one that is there")
+        raise UsageError(f"{path} is not a file: name an existing one")
 
 
 def _is_number(cell: str) -> bool:
@@ -189,6 +189,6 @@ def _is_number(cell: str) -> bool:
 def _number(path: pathlib.Path, line: int, column: int, cell: str) -> float:
     if not _is_number(cell) or not abs(float(cell)) <= float(np.finfo(np.float32).max):
         raise UsageError(
-            f"{path}: line {line}, column {column} is {cell!r}, no finite number: fill it in, or leave the line out"
+            f"{path}: line {line}, column {column} is {cell!r}, not a finite number: fill it in, or remove the line"
         )
     return float(cell)

@@ -1,1 +1,1 @@
-"""What a step computes: mixing, objectives, optimisers, and the checks before."""
+"""The computations of a training step: mixing, objectives, optimisers, and checks before the run."""

@@ -1,4 +1,4 @@
-"""Gradients of a large batch, computed in parts one after the other, so that only one part's activations are held."""
+"""Computes gradients of a large batch in parts, so that memory holds the activations of one part only."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar

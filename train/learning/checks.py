@@ -57,8 +57,8 @@ def check(config: Config, dataset: Dataset, *, devices: int, codec: mixing.Codec
         lacking(model, (*MAPS, "attention")) if own_model else config.model.name != "vit"
     ):
         raise UsageError(
-            f"mix.policy={mix.policy} needs the attention of a class token, which model {config.model.name} has not: "
-            "take model.name=vit, or see train/models/classifier.py"
+            f"mix.policy={mix.policy} needs the attention of a class token, which model {config.model.name} does not "
+            "have: take model.name=vit, or see train/models/classifier.py"
         )
     n = config.data.batch_size // devices // config.optimizer.accumulate
     inputs = jax.ShapeDtypeStruct((n, *shape), jnp.float32)
@@ -82,7 +82,7 @@ def _objective_fits(objective: objectives.Objective, model: nn.Module, inputs: A
     found, _ = fits(dropout, variables, inputs, labels, jax.random.key(0), what=what)
     pair = isinstance(found, tuple) and len(found) == 2 and isinstance(found[1], dict)
     if not pair or any(getattr(leaf, "shape", None) != () for leaf in (found[0], *found[1].values())):
-        raise UsageError(f"{what} returns no loss of shape () and dict of metrics of shape (): let it")
+        raise UsageError(f"{what} must return a loss of shape () and a dict of metrics of shape ()")
 
 
 def check_run(config: Config | VaeConfig, dataset: Dataset, *, devices: int) -> None:

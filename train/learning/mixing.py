@@ -1,4 +1,4 @@
-"""What a configuration says of mixing: read, and made into an objective."""
+"""Reads the mixing options of a configuration and makes an objective from them."""
 
 from collections.abc import Callable, Mapping
 import functools
@@ -76,7 +76,9 @@ def read(config: Mix, *, progress: Any = 0.0, codec: Codec | None = None) -> Any
         value = read_policy(given=given)
         if is_objective(value) and config.clean_weight:
             if "clean_weight" in getattr(value, "keywords", {}):
-                raise ValueError(f"policy {config.policy!r}: clean_weight is said twice, there and by mix.clean_weight")
+                raise ValueError(
+                    f"policy {config.policy!r}: clean_weight is given twice, there and by mix.clean_weight"
+                )
             return read_policy(given=given | {"clean_weight": config.clean_weight})
         if is_objective(value):
             return value
@@ -182,13 +184,13 @@ def check(
     objective, nothing, shaped = is_objective(ends[0]), ends[0] is erm, config.space in ("inputs", "layers")
     if config.space != "inputs" and (objective or codec):
         reason = "is an objective of its own" if objective else "mixes inputs, which the VAE decodes"
-        raise UsageError(f"mix.policy={config.policy} {reason}: leave mix.space={config.space}")
+        raise UsageError(f"mix.policy={config.policy} {reason}: do not set mix.space={config.space}")
     if nothing and config.clean_epochs:
-        raise UsageError("mix.policy=erm mixes nothing: leave mix.clean_epochs")
+        raise UsageError("mix.policy=erm mixes nothing: do not set mix.clean_epochs")
     if config.clean_weight and config.space == "layers" and not nothing:
         raise UsageError(
             f"mix.clean_weight={config.clean_weight}: it must be 0 where layers are mixed, "
-            "since no clean samples pass through the layers behind: mix inputs, embeddings or logits"
+            "since the later layers get no clean samples: mix inputs, embeddings or logits"
         )
     if objective:  # which is checked together with its model
         return
@@ -208,7 +210,7 @@ def check(
             jax.eval_shape(traced, batch, labels, jax.random.key(0), jnp.float32(0))
         except Exception as error:  # of what had to be known before
             reason = line(error).removeprefix(f"policy {config.policy!r}: ")
-            raise UsageError(f"{what}: linear is for alpha and its like: {reason[:120]}") from None
+            raise UsageError(f"{what}: linear is for numbers such as alpha: {reason[:120]}") from None
 
 
 def _fits(fn: MixFn, batch: jax.ShapeDtypeStruct, labels: jax.ShapeDtypeStruct, *, what: str, shaped: bool) -> None:
@@ -223,4 +225,4 @@ def _fits(fn: MixFn, batch: jax.ShapeDtypeStruct, labels: jax.ShapeDtypeStruct, 
     pairs = zip((mixed, targets), expected, strict=True)
     if any((got.shape, got.dtype) != (wanted.shape, wanted.dtype) for got, wanted in pairs):
         got = f"{mixed.dtype}{list(mixed.shape)} with labels {targets.dtype}{list(targets.shape)}"
-        raise UsageError(f"{what}, returns {got}: let it keep the shapes and dtypes of a sample and its label")
+        raise UsageError(f"{what}, returns {got}: it must keep the shapes and dtypes of a sample and its label")

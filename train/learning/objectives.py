@@ -1,4 +1,4 @@
-"""What is minimised: objective(model, batch, labels, rng) -> (loss, metrics)."""
+"""Objectives to minimise: objective(model, batch, labels, rng) -> (loss, metrics)."""
 
 from collections.abc import Callable
 import functools
@@ -198,7 +198,7 @@ def _means_of_patches(weight: Array, count: int) -> Array:
     """Means of masks [n, h, w] over so many square patches, by rows: [n, count]."""
     n, *space = weight.shape
     if len(space) != 2:
-        raise ValueError(f"transmix weighs patches of images [n, h, w, channels], and samples have space {(*space,)}")
+        raise ValueError(f"transmix weighs patches of images [n, h, w, channels], but samples have space {(*space,)}")
     height, width = space
     side = math.isqrt(height * width // max(count, 1))
     if not side or height % side or width % side or height * width != count * side**2:

@@ -1,4 +1,4 @@
-"""Optimisers and learning rates, composed of optax's."""
+"""Optimisers and learning-rate schedules, composed from optax."""
 
 import math
 from typing import Any
@@ -62,7 +62,7 @@ def check(config: config_lib.Optimizer, num_epochs: int) -> None:
     if config.accumulate < 1:
         raise UsageError(f"optimizer.accumulate must be at least 1, got {config.accumulate}")
     if not 0 <= config.ema < 1:
-        raise UsageError(f"optimizer.ema must lie in [0, 1), got {config.ema}: such as 0.999, or 0 for none")
+        raise UsageError(f"optimizer.ema must lie in [0, 1), got {config.ema}: take 0.999, for example, or 0 for none")
     if not 0 <= config.warmup_epochs < math.inf:
         raise UsageError(f"optimizer.warmup_epochs must be finite and at least 0, got {config.warmup_epochs}")
     if bool(config.milestones) != (config.schedule == "steps"):

@@ -1,4 +1,4 @@
-"""One step of training and of evaluation: pure, per device; axis_name is the only trace of parallelism."""
+"""Pure steps of training and evaluation on one device; axis_name is their only reference to other devices."""
 
 from typing import Any, NamedTuple
 

@@ -1,1 +1,1 @@
-"""What trained networks are measured by, and its reports."""
+"""Measurements of trained networks, and reports."""

@@ -1,4 +1,4 @@
-"""All that a run is measured by: which sections apply to it, and their numbers."""
+"""Evaluates a run: chooses the sections that apply, and computes their numbers."""
 
 from collections.abc import Callable, Iterator
 import functools

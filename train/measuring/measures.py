@@ -1,4 +1,4 @@
-"""What is measured on a trained model: how each number is called and printed, and what it is."""
+"""The measures of a trained model: names, formats and definitions."""
 
 from typing import NamedTuple
 

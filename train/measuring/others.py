@@ -1,4 +1,4 @@
-"""Images from elsewhere that a run is evaluated on: other data sets, noise, CIFAR-C as released."""
+"""Loads other images to evaluate a run on: other data sets, noise, and CIFAR-C as released."""
 
 from collections.abc import Iterator, Sequence
 import os
@@ -59,7 +59,7 @@ def outside(
                 other.image_size = shape[0]
             images, labels = data.load(other).splits["test"].resident
             if images is None or labels is None or images.ndim != 4:
-                raise UsageError(f"--ood={name}: not a set of images: take others, such as digits or {NOISE}")
+                raise UsageError(f"--ood={name}: not a set of images: take another, such as digits or {NOISE}")
             found[name] = resized(images[first(labels, count)], shape)
     return found
 
@@ -101,16 +101,16 @@ def released(folder: pathlib.Path, samples: Arrays, *, limit: int) -> Iterator[C
     images, labels = samples
     names = [name for name in (*RELEASED, *RELEASED_EXTRAS) if (folder / f"{name}.npy").is_file()]
     if not names or not (folder / "labels.npy").is_file():
-        raise UsageError(f"--corrupted_dir={folder}: has no labels.npy and <corruption>.npy, such as fog.npy")
+        raise UsageError(f"--corrupted_dir={folder} needs labels.npy and files <corruption>.npy, such as fog.npy")
     if not np.array_equal(np.load(folder / "labels.npy"), np.tile(labels, 5)):
         raise UsageError(
-            f"--corrupted_dir={folder}: labels.npy is not five times the {len(labels)} test labels of the run"
+            f"--corrupted_dir={folder}: labels.npy does not repeat the run's {len(labels)} test labels five times"
         )
     files = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in names}
     for name, stacked in files.items():
         if stacked.dtype != np.uint8 or stacked.shape != (5 * len(labels), *images.shape[1:]):
             expected = (5 * len(labels), *images.shape[1:])
-            raise UsageError(f"{name}.npy holds {stacked.shape} of {stacked.dtype}, not {expected} of uint8")
+            raise UsageError(f"{name}.npy has shape {stacked.shape} of {stacked.dtype}, not {expected} of uint8")
     return (
         Corrupted(name, np.asarray(part[: limit or None]), labels[: limit or None])
         for name, stacked in files.items()

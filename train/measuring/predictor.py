@@ -1,4 +1,4 @@
-"""A trained model, asked in batches on all devices: host arrays in, host arrays out."""
+"""Runs a trained model in batches on all devices, from host arrays to host arrays."""
 
 from collections.abc import Callable
 import copy
@@ -155,7 +155,10 @@ def load(
     config.data.manual_dir = config.data.manual_dir if manual_dir is None else manual_dir
     dataset = data.load(config.data, seed=config.seed)
     if run_folder.data_changed(folder, dataset.digest):
-        print(f"{config.data.name} has changed since {folder} was trained: numbers are of what it is now", flush=True)
+        print(
+            f"{config.data.name} has changed since {folder} was trained: numbers describe the data as they are now",
+            flush=True,
+        )
     return config, dataset, restored(folder, config, dataset, best=best, ema=ema, **options)
 
 

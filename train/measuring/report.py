@@ -1,4 +1,4 @@
-"""What an evaluation leaves: report.json, report.md and figures."""
+"""Writes the results of an evaluation: report.json, report.md and figures."""
 
 import json
 import math

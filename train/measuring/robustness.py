@@ -1,4 +1,4 @@
-"""Sections of what a network does under corruptions and attacks, and between samples; see train.measuring.sections."""
+"""Sections on corruptions, attacks and linearity between samples; see train.measuring.sections."""
 
 from collections.abc import Iterable
 from typing import Any

@@ -1,8 +1,7 @@
-"""How the measures are taken, section by section.
+"""Computes the measures, section by section.
 
-A section is a function of the predictor and the samples. Whatever is random in it is drawn
-from the place of a sample in its split, so that no number depends on the batch size or the
-number of devices.
+A section is a function of the predictor and the samples. Its random numbers depend on a sample's
+index in the split, so that no result depends on the batch size or the number of devices.
 """
 
 from typing import Any, NamedTuple

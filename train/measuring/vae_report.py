@@ -1,4 +1,4 @@
-"""What is said of a trained VAE: a sheet of pictures, and whether a classifier still knows its reconstructions."""
+"""Reports on a trained VAE: a sheet of pictures, and a classifier's accuracy on reconstructions."""
 
 from collections.abc import Callable
 import pathlib
@@ -59,8 +59,8 @@ def write(folder: pathlib.Path) -> None:
     print(reporting.table([*lines, ("pictures", str(folder / "sheet.png"))]))
     if config.judge_epochs and known < ENOUGH * clean:
         print(
-            f"WARNING: a classifier knows {known:.1%} of the reconstructions and {clean:.1%} of the images. Mixing "
-            "such latents teaches little: train longer, or with more vae.latent_size, vae.widths or data"
+            f"WARNING: a classifier recognises {known:.1%} of the reconstructions and {clean:.1%} of the images. "
+            "Mixing such latents teaches little: train longer, or with more vae.latent_size, vae.widths or data"
         )
 
 

@@ -1,4 +1,4 @@
-"""Models, one family in each module; what all of them are to mixing stands in `train.models.classifier`."""
+"""Models, one family per module; `train.models.classifier` describes the methods that mixing uses."""
 
 from collections.abc import Callable, Sequence
 
@@ -40,7 +40,7 @@ def _named(config: config_lib.Model, input_shape: Sequence[int], num_classes: in
     if width < 1 or depth < 0:
         raise UsageError(f"model.width and depth must be at least 1, or 0 for the model's own, got {width}, {depth}")
     if depth and not own_depth:
-        raise UsageError(f"model.depth={depth}: {config.name} has its own, leave it 0")
+        raise UsageError(f"model.depth={depth}: {config.name} has a fixed depth, so leave it 0")
     if len(input_shape) != 3 and config.name != "mlp":
         raise UsageError(f"model {config.name} takes images, not samples of shape {tuple(input_shape)}: take mlp")
     if config.name == "wrn" and (depth < 10 or depth % 6 != 4):
@@ -48,7 +48,7 @@ def _named(config: config_lib.Model, input_shape: Sequence[int], num_classes: in
     if config.name == "vit" and (config.patch_size < 1 or any(side % config.patch_size for side in input_shape[:2])):
         raise UsageError(f"model.patch_size={config.patch_size} does not divide images of {tuple(input_shape[:2])}")
     if config.name == "vit" and width % max(1, width // 64):
-        raise UsageError(f"model.width={width}: vit has a head for every 64, take a multiple of 64")
+        raise UsageError(f"model.width={width}: vit has one head per 64 units, so take a multiple of 64")
     dtype = jnp.dtype(config.dtype)
     backbones: dict[str, Callable[[], nn.Module]] = {
         "mlp": lambda: MLP(width, depth, dtype),

@@ -1,16 +1,16 @@
-"""A classifier as three maps, under which mixing finds every space that it has a name for.
+"""A classifier as three maps, between which mixing finds every space that it can name.
 
     maps = features(inputs, train=False, between=keep)    [n, ...] -> [n, r, d]: feature maps, positions in one axis
     embedding = pool(maps)                                [n, r, d] -> [n, d]
     logits = classify(embedding)                          [n, d] -> [n, classes], or [n, r, d] -> [n, r, classes]
 
-`stages` names the places within `features` where maps may be mixed, from the first on: at the i-th of them, counted
-from 1, `features` goes on with between(i, maps) in place of its maps [n, *space, channels], outside of any
-transformation of Flax, such as nn.remat. Inputs are place 0, and not named. `attention(maps)` [n, r] says how much
-each position counts, for Dense MultiMix; without it, their agreement with the mean does.
+`stages` names the places within `features` where maps may be mixed, in order. At the i-th of them, counted from 1,
+`features` replaces its maps [n, *space, channels] by between(i, maps), outside of any transformation of Flax such as
+nn.remat. Inputs are place 0 and have no name. `attention(maps)` returns weights of positions [n, r] for Dense MultiMix.
+Without it, similarity to the mean weighs them.
 
-A model of one's own that has these methods under these names is mixed in the same spaces; one that has only
-__call__(inputs, train) is mixed in its inputs and its logits.
+Your own model can be mixed in the same spaces if it has these methods. A model that has only __call__(inputs, train)
+can be mixed in its inputs and logits.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""A user's own model, MODULE:FUNCTION: how it is made, and what is asked of it before anything is compiled."""
+"""Makes a user's own model, MODULE:FUNCTION, and checks it before anything is compiled."""
 
 from collections.abc import Sequence
 import functools
@@ -23,7 +23,7 @@ def build(config: config_lib.Config, input_shape: Sequence[int], num_classes: in
     model = user_code.call(name, config, tuple(input_shape), num_classes)
     if not isinstance(model, nn.Module):
         what = f"the class {model.__name__}" if isinstance(model, type) else f"a {type(model).__name__}"
-        raise UsageError(f"{name} returns {what}, and not a module of flax.linen: let it return one")
+        raise UsageError(f"{name} returns {what}: it must return a module of flax.linen")
     return model
 
 
@@ -49,14 +49,16 @@ def check(model: nn.Module, name: str, input_shape: Sequence[int], num_classes: 
     foreign = sorted(set(variables) - {"params", "batch_stats"})
     if foreign or "params" not in variables:
         has = f"variables in {', '.join(foreign)}" if foreign else "no parameters"
-        raise UsageError(f"{name}: its module has {has}: params are trained, and batch_stats may be kept besides")
+        raise UsageError(
+            f"{name}: its module has {has}: params are trained, and only batch_stats may be kept beside them"
+        )
     if not lacking(model, MAPS):
         with user_code.blamed(name):
             maps, embedding, *more = jax.eval_shape(functools.partial(_maps, model), variables, inputs)
         if len(maps.shape) != 3 or len(embedding.shape) != 2:
             raise UsageError(
                 f"{name}: features returns {maps.shape} and pool {embedding.shape} of 2 samples: "
-                "let them return maps [n, r, d] and embeddings [n, d]"
+                "they must return maps [n, r, d] and embeddings [n, d]"
             )
         logits += more
     for found in logits:
@@ -64,7 +66,7 @@ def check(model: nn.Module, name: str, input_shape: Sequence[int], num_classes: 
             what = f"{found.dtype}{list(found.shape)}" if hasattr(found, "shape") else f"a {type(found).__name__}"
             raise UsageError(
                 f"{name}: its module returns {what} for 2 samples of shape {tuple(input_shape)} and {num_classes} "
-                f"classes: let it return logits, float32[2, {num_classes}]"
+                f"classes: it must return logits, float32[2, {num_classes}]"
             )
 
 

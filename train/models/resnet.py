@@ -1,6 +1,6 @@
 """Residual networks, for small images and for large ones.
 
-Their first two stages are where maps are mixed, as in the code of manifold mixup's authors (Verma et al., 2019).
+Maps are mixed after their first two stages, as in the code of manifold mixup's authors (Verma et al., 2019).
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The places within a model where its maps may be mixed, in shapes: nothing is compiled."""
+"""Finds the shapes of a model's maps at the places where they may be mixed, without compiling."""
 
 import functools
 
@@ -45,8 +45,7 @@ def shapes(model: nn.Module, name: str, inputs: jax.ShapeDtypeStruct) -> dict[st
     if not names:
         what = f"has no {', '.join(missing)}" if missing else "names no stages"
         raise UsageError(
-            f"model {name} {what}, so that there is no layer within it to mix: take mix.space=inputs, or see "
-            "train/models/classifier.py"
+            f"model {name} {what}, so it has no layer to mix: take mix.space=inputs, or see train/models/classifier.py"
         )
     seen: list[tuple[int, jax.ShapeDtypeStruct]] = []
 
@@ -60,7 +59,7 @@ def shapes(model: nn.Module, name: str, inputs: jax.ShapeDtypeStruct) -> dict[st
     found = [stage for stage, _ in seen]
     if found != list(range(1, len(names) + 1)):
         raise UsageError(
-            f"model {name} names the stages {', '.join(names)}, and calls between for {found}: "
-            f"let it call it once for each, counted from 1"
+            f"model {name} names the stages {', '.join(names)}, but calls between for {found}: "
+            f"it must call between once for each stage, counted from 1"
         )
     return {"inputs": inputs} | dict(zip(names, (maps for _, maps in seen), strict=True))

@@ -1,1 +1,1 @@
-"""What a run is: the loop, devices, checkpoints, its folder, its log."""
+"""The parts of a run: loop, devices, checkpoints, folder and log."""

@@ -1,4 +1,4 @@
-"""Which checkpoint of a run is the best: by a measure of its validation split."""
+"""Chooses a run's best checkpoint by a measure of its validation split."""
 
 from collections.abc import Mapping
 
@@ -16,11 +16,11 @@ def check(config: Config, splits: Mapping[str, object]) -> None:
         return
     known("measure", measure, [*SIGNS, *(f"{AVERAGED}{name}" for name in SIGNS)], prefix="--config.keep_best=")
     if measure.startswith(AVERAGED) and not config.optimizer.ema:
-        raise UsageError(f"keep_best={measure} is of averaged parameters: take --config.optimizer.ema=0.999, too")
+        raise UsageError(f"keep_best={measure} needs averaged parameters: set --config.optimizer.ema=0.999, too")
     if "validation" not in splits:
         raise UsageError(
             f"keep_best={measure} chooses by a validation split, and there is none: hold samples out by "
-            "--config.data.num_validation, since the test split chooses nothing"
+            "--config.data.num_validation, since the test split must not choose"
         )
 
 

@@ -1,4 +1,4 @@
-"""Saves and restores the state of a run, in all processes together, and with it the means of its data."""
+"""Saves and restores the state of a run and the means of its data, in all processes together."""
 
 from collections.abc import Mapping
 import functools
@@ -88,7 +88,7 @@ class Checkpoints:
         except (OSError, ValueError) as error:  # tensorstore has no error of its own for a full disk
             raise UnwritableError(
                 f"the checkpoint of step {step} cannot be written, {line(error)}: "
-                f"make room, and the same command goes on from step {self.step}"
+                f"free some space, and the same command continues from step {self.step}"
             ) from None
         self.step = step
 
@@ -104,7 +104,7 @@ class Checkpoints:
         if comparable and not allow_config_change and content["config"] != self._fingerprint:
             raise UsageError(
                 f"the checkpoint {self._path()} was saved under another configuration: "
-                "go on all the same by --allow_config_change"
+                "continue anyway with --allow_config_change"
             )
         self._check_fit(content["tree"], manifest.tree(wanted))
         abstract = jax.tree.map(checkpoint.utils.to_shape_dtype_struct, wanted)
@@ -182,7 +182,7 @@ def _newest(folder: pathlib.Path) -> tuple[int, list[pathlib.Path]]:
             return step, broken
         broken.append(path)
     if broken:
-        raise CheckpointError(f"none of the checkpoints in {folder} is whole: start anew in another folder")
+        raise CheckpointError(f"none of the checkpoints in {folder} is whole: start again in another folder")
     return 0, []
 
 

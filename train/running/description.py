@@ -1,4 +1,4 @@
-"""What a run folder keeps of its data, so that its model goes without them: data.json."""
+"""Describes a run's data in data.json, so that its model can be used without them."""
 
 import json
 import pathlib
@@ -35,7 +35,7 @@ def read(folder: pathlib.Path, *, batch_size: int) -> Dataset | None:
         shape, mean, std = tuple(content["input_shape"]), content["mean"], content["std"]
         num_classes, class_names = content["num_classes"], tuple(content["class_names"])
     except (ValueError, KeyError, TypeError):
-        raise UsageError(f"{path} is damaged: take it away, and the data themselves are read") from None
+        raise UsageError(f"{path} is damaged: remove it, and the run reads the data themselves") from None
     inputs = np.broadcast_to(np.zeros((), np.uint8 if len(shape) == 3 else np.float32), (batch_size, *shape))
     train = InMemory(inputs, np.zeros(batch_size, np.int32))
     return Dataset(

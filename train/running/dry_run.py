@@ -1,4 +1,4 @@
-"""What a run would do, without doing it: nothing is compiled, and no file of its folder is touched."""
+"""Shows what a run would do, without compiling anything or touching files in its folder."""
 
 import pathlib
 from typing import Any

@@ -1,4 +1,4 @@
-"""The figures that a run leaves."""
+"""Draws the figures of a run."""
 
 from collections.abc import Callable, Mapping, Sequence
 import io

@@ -1,4 +1,4 @@
-"""A run from top to bottom: data, model, state, steps, log, checkpoint, evaluation; of whatever program is trained."""
+"""A run from top to bottom, for any task: data, model, state, steps, log, checkpoint, evaluation."""
 
 from collections.abc import Callable, Mapping
 import contextlib
@@ -128,7 +128,7 @@ def train_and_evaluate(
         if step:
             state, measured = saved.restore(state, allow_config_change=allow_config_change), saved.metrics()
         if 0 < step < total_steps and parallel.leads():
-            print(f"going on at step {step} of {total_steps} in {workdir}", flush=True)
+            print(f"continuing at step {step} of {total_steps} in {workdir}", flush=True)
 
         watched = "validation" if "validation" in dataset.splits else "test"
         report = reporting.Report(

@@ -1,4 +1,4 @@
-"""What a checkpoint consists of: it counts only while its files are what its manifest says."""
+"""Lists the files of a checkpoint in a manifest; a checkpoint is whole if its files match."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""The devices and processes: the only pmap, and how state and data are placed for it."""
+"""Devices and processes: the only pmap, and the placement of state and data for it."""
 
 from collections.abc import Callable, Iterator, Mapping
 import contextlib
@@ -92,7 +92,7 @@ def in_all(action: Callable[[], Result]) -> Result:
     except Exception as error:  # whatever it is, the others must hear of it
         failure = error
     if jax.process_count() > 1 and not multihost_utils.process_allgather(np.int32(failure is None)).all():
-        raise failure or LostError("stopped, as another process did; its message says why")
+        raise failure or LostError("stopped because another process did; its message says why")
     if failure:
         raise failure
     return result

@@ -1,4 +1,4 @@
-"""A profile of some steps of a run, which changes nothing else."""
+"""Writes a profile of some steps of a run, without changing anything else."""
 
 import contextlib
 import pathlib

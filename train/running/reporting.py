@@ -1,4 +1,4 @@
-"""What a run says and shows: progress, rows of metrics, TensorBoard events, figures, the closing table."""
+"""Reports on a run: progress, rows of metrics, TensorBoard events, figures and a closing table."""
 
 from collections.abc import Iterable, Mapping, Sequence
 import itertools

@@ -1,4 +1,4 @@
-"""What a run folder says of its run: whose it is, who writes it now, what it measured."""
+"""A run folder: its configuration, the lock of the process that writes it, and its metrics."""
 
 import contextlib
 import dataclasses
@@ -52,7 +52,7 @@ def claim(folder: pathlib.Path, config: Any, *, digest: str = "", allow_change: 
             write_json(folder / CONFIG, dataclasses.asdict(config))  # last: it marks the folder as a run's
             unless_claimed.pop_all()
     except (FileExistsError, NotADirectoryError):
-        raise UsageError(f"{folder} is no folder: name one by --workdir") from None
+        raise UsageError(f"{folder} is not a folder: name one by --workdir") from None
     except OSError as error:
         raise UnwritableError(f"cannot write the run folder {folder}: {error.strerror}") from None
     return lock
@@ -66,14 +66,14 @@ def check(folder: pathlib.Path, config: Any, *, digest: str = "", allow_change: 
     elif folder.is_dir():
         _check_own(folder)
     elif folder.exists():
-        raise UsageError(f"{folder} is no folder: name one by --workdir")
+        raise UsageError(f"{folder} is not a folder: name one by --workdir")
 
 
 def _check_own(folder: pathlib.Path) -> None:
     """Raises a UsageError where a folder has files, and not from a run, or one that was killed at its start."""
     begun = {LOCK, ENVIRONMENT, *(path.name for path in folder.glob("*.partial"))}
     if not (folder / CONFIG).exists() and {path.name for path in folder.iterdir()} - begun:
-        raise UsageError(f"{folder} holds something else than a run: name another folder by --workdir")
+        raise UsageError(f"{folder} contains something other than a run: name another folder by --workdir")
 
 
 def _lock(folder: pathlib.Path) -> IO[str]:
@@ -82,11 +82,9 @@ def _lock(folder: pathlib.Path) -> IO[str]:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         file.close()
-        raise InUseError(
-            f"{folder} is being written by another run: wait for its end, or name another folder"
-        ) from None
+        raise InUseError(f"{folder} is in use by another run: wait until that ends, or name another folder") from None
     except OSError:
-        print(f"the file system of {folder} has no locks: see to it that no other run writes there", flush=True)
+        print(f"the file system of {folder} has no locks: make sure that no other run writes there", flush=True)
     return file
 
 
@@ -154,13 +152,13 @@ def _check_same(folder: pathlib.Path, config: Any, allow_change: bool = False) -
         difference = ", ".join(f"{name}={before[name]} there and {now[name]} here" for name in changed)
         if not allow_change:
             raise UsageError(
-                f"{folder} holds another run, with {difference}: name another folder by --workdir, "
-                "or go on all the same by --allow_config_change"
+                f"{folder} has another run, with {difference}: name another folder by --workdir, "
+                "or continue anyway with --allow_config_change"
             )
-        print(f"going on with a changed configuration, {difference}", flush=True)
+        print(f"continuing with a changed configuration, {difference}", flush=True)
     devices = json.loads((folder / ENVIRONMENT).read_text())["devices"]
     if devices != environment()["devices"]:
-        print(f"this run was on {devices}; partners depend on that, so it ends otherwise than it would have there")
+        print(f"this run was on {devices}; partners depend on the devices, so it will end with other numbers")
 
 
 def _check_data(folder: pathlib.Path, name: str, digest: str, allow_change: bool) -> None:
@@ -169,10 +167,10 @@ def _check_data(folder: pathlib.Path, name: str, digest: str, allow_change: bool
         return
     if not allow_change:
         raise UsageError(
-            f"{folder} holds a run of other data, as {name} has changed since: bring them back, name another folder "
-            "by --workdir, or go on all the same by --allow_config_change"
+            f"{folder} has a run on other data, since {name} has changed: restore the data, name another folder "
+            "by --workdir, or continue anyway with --allow_config_change"
         )
-    print(f"going on with changed data, {name}", flush=True)
+    print(f"continuing with changed data, {name}", flush=True)
 
 
 def data_changed(folder: pathlib.Path, digest: str) -> bool:

@@ -1,4 +1,4 @@
-"""Ends a run on SIGTERM and SIGINT where it can be resumed: after the step under way."""
+"""Ends a run on SIGTERM and SIGINT after the current step, so that it can resume."""
 
 from collections.abc import Callable, Iterator
 import contextlib

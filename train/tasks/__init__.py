@@ -1,1 +1,1 @@
-"""What is trained: a classifier, or a VAE."""
+"""The tasks of a run: training a classifier or a VAE."""

@@ -1,4 +1,4 @@
-"""The VAE: what its configuration computes, how it is shown, and how a classifier takes it from its run folder."""
+"""The VAE's task: steps from a configuration, reports, and loading it from a run folder for mixing."""
 
 import functools
 import pathlib
@@ -168,8 +168,8 @@ def for_mixing(mix: config_lib.Mix, config: config_lib.Data, dataset: Dataset) -
     mixing.check_policy(mix)
     if mix.vae and not mixing.takes_codec(mix):
         raise UsageError(
-            f"mix.vae={mix.vae} is of no use to mix.policy={mix.policy}: take varmixup(...), or {mix.policy} "
-            f"of its reconstructions by reconstructed({mix.policy}), or leave it"
+            f"mix.vae={mix.vae} has no effect on mix.policy={mix.policy}: take varmixup(...), or mix reconstructions "
+            f"by reconstructed({mix.policy}), or do not set it"
         )
     return for_classifier(mix.vae, config, dataset) if mix.vae or mixing.lacks_codec(mix) else None
 
@@ -188,11 +188,11 @@ def for_classifier(folder: str, config: config_lib.Data, dataset: Dataset) -> Co
     path = pathlib.Path(folder).expanduser()
     remedy = f"train one by python -m train.vae --config.data.name={config.name} --workdir={folder or 'FOLDER'}"
     if not folder or not (path / "config.json").exists():
-        raise UsageError(f"mix.vae={folder!r} is no run folder of train.vae: {remedy}")
+        raise UsageError(f"mix.vae={folder!r} is not a run folder of train.vae: {remedy}")
     found = config_lib.read(path / "config.json", VaeConfig).data
     there, here = (f"{data.name}, image_size={data.image_size}, channels={data.channels}" for data in (found, config))
     if there != here:
-        raise UsageError(f"mix.vae={folder} is of {there}, and this run of {here}: {remedy}")
+        raise UsageError(f"mix.vae={folder} was trained on {there}, but this run trains on {here}: {remedy}")
     trained, mean, std = load(path, dataset.splits["train"].shape), dataset.mean, dataset.std
     return Codec(lambda x: trained.encode(x * std + mean), lambda z: (trained.decode(z) - mean) / std)
 
@@ -204,7 +204,7 @@ def _check(config: VaeConfig, dataset: Dataset) -> None:
     if len(shape) != 3 or min(shape[:2]) < 8:
         raise UsageError(f"a VAE takes images with sides of at least 8, not samples of shape {shape}")
     if size < 2 * jax.device_count() * config.optimizer.accumulate:
-        raise UsageError(f"data.batch_size={size}: take at least two samples for each device, and part it computes in")
+        raise UsageError(f"data.batch_size={size}: take at least two samples for each device and part of the step")
     if config.judge_epochs < 0:
         raise UsageError(f"judge_epochs must be at least 0, got {config.judge_epochs}")
     images, latents = jnp.zeros((2, *shape)), jnp.zeros((2, 1))

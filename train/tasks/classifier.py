@@ -1,4 +1,4 @@
-"""The classifier: what its configuration computes, and how it is shown."""
+"""The classifier's task: steps from a configuration, and reports."""
 
 import functools
 import pathlib

@@ -1,1 +1,1 @@
-"""The benchmark's tables, and what they time."""
+"""The tables of the benchmark and the programs that they time."""

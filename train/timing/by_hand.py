@@ -1,4 +1,4 @@
-"""What methods are measured against: the same work as one writes it without a library."""
+"""Baselines for the methods: the same work, written by hand without a library."""
 
 import jax
 import jax.numpy as jnp

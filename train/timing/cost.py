@@ -1,4 +1,4 @@
-"""What things cost against one another: all timed in one program, round by round."""
+"""Times programs against each other in one process, round by round."""
 
 from collections.abc import Callable, Hashable, Mapping
 import time

@@ -1,4 +1,4 @@
-"""What the benchmark times of the methods: each function returns a table of times of one run, and their ratios."""
+"""Tables of the methods' times: each function returns the times of one run, and their ratios."""
 
 from collections.abc import Callable, Sequence
 import functools

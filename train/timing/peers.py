@@ -1,10 +1,10 @@
-"""Mixup and CutMix of other libraries beside these, each on one core of this machine.
+"""Times Mixup and CutMix of other libraries and of jaxmix, each on one core of this machine.
 
 Usage: python -m train.timing.peers ROUNDS
 
-Prints the rows of a table as JSON, for train.benchmark --peers. Takes those of timm, torchvision,
-kornia and keras (on JAX, its layers called as they are) that are installed; all mix float32
-images, laid out as the library wants them, and their labels, at alpha = 1.
+Prints the rows of a table as JSON, for train.benchmark --peers. Times those of timm, torchvision,
+kornia and keras (on JAX, by calling its layers unchanged) that are installed. All mix float32
+images in the library's own layout, and their labels, at alpha = 1.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""What the benchmark leaves: its record as JSON, tables in Markdown, a figure."""
+"""Writes the results of the benchmark: a record in JSON, tables in Markdown and a figure."""
 
 from collections.abc import Mapping, Sequence
 import pathlib

@@ -1,4 +1,4 @@
-"""Prints what a training step takes, split into some devices of the CPU: seconds of all its cores, and of the clock.
+"""Prints the processor time and wall time of a training step on several devices of one CPU.
 
 Usage: python -m train.timing.scaling STEPS DEVICES
 """

@@ -1,4 +1,4 @@
-"""What XLA makes of programs for TPUs that are not there: libtpu compiles them, and nothing runs."""
+"""Tables of XLA's estimates for TPU programs, which libtpu compiles without a TPU; nothing runs."""
 
 from collections.abc import Callable, Mapping, Sequence
 import functools

@@ -1,4 +1,4 @@
-"""What the benchmark times beyond single calls: training steps, devices of one CPU, other libraries."""
+"""Tables of times beyond single calls: training steps, devices of one CPU, and other libraries."""
 
 from collections.abc import Sequence
 import json
