@@ -477,7 +477,7 @@ def test_transmix_is_shown_the_samples_that_it_trains_on(digits):
 
 
 def test_transmix_of_sequences_is_refused():
-    with pytest.raises(ValueError, match=r"patches of images \[n, h, w, channels\], and samples have space \(16,\)"):
+    with pytest.raises(ValueError, match=r"patches of images \[n, h, w, channels\], but samples have space \(16,\)"):
         objectives._means_of_patches(jnp.ones((2, 16)), 4)
 
 
