@@ -4,30 +4,30 @@
 # Usage:   train/launch_tpu.sh --name=NAME --zone=ZONE [FLAG ...] -- [ARGUMENT OF train.main ...]
 # Example: train/launch_tpu.sh --name=first --zone=us-west4-a --spot --mount=my-bucket -- --config.mix.policy='mixup(alpha=0.2)'
 #
-# Creates the TPU VM, or takes the one of that name; copies the tracked files of this checkout to ~/jaxmix on
-# every worker, in place of what lies there; installs them into ~/jaxmix-venv; starts train.main --distributed on
-# all workers; follows worker 0's ~/jaxmix-log.txt until the run ends, and returns the run's exit code. The run
-# goes on when this script is interrupted. The TPU VM stays, and costs money, until it is deleted.
+# Creates the TPU VM, or uses the one with that name. Copies the tracked files of this checkout to ~/jaxmix on every
+# worker, where it replaces older files, and installs them into ~/jaxmix-venv. Starts train.main --distributed on all
+# workers, follows worker 0's ~/jaxmix-log.txt until the run ends, and returns the run's exit code. If you interrupt
+# this script, the run continues. The TPU VM stays, and costs money, until you delete it.
 #
-#   --name=NAME        of the TPU VM
-#   --zone=ZONE        of the TPU VM
-#   --project=PROJECT  of Google Cloud (the one that gcloud is set to)
+#   --name=NAME        name of the TPU VM
+#   --zone=ZONE        zone of the TPU VM
+#   --project=PROJECT  project of Google Cloud (gcloud's own setting)
 #   --type=TYPE        accelerator type (v5litepod-8); up to 8 is a single host
-#   --version=VERSION  software of the TPU VM (v2-alpha-tpuv5-lite)
-#   --spot             cheaper, and may be preempted at any time
-#   --mount=BUCKET     mounts the bucket at ~/bucket on every worker, for the run folder to outlive the TPU VM, and
+#   --version=VERSION  software version of the TPU VM (v2-alpha-tpuv5-lite)
+#   --spot             take a cheaper TPU VM, which may be preempted at any time
+#   --mount=BUCKET     mount the bucket at ~/bucket on every worker, for a run folder that outlives the TPU VM, and
 #                      for data prepared elsewhere: --config.data.data_dir='~/bucket/FOLDER' after the --
-#   --workdir=PATH     run folder; from the home folder unless it begins with / (~/bucket/NAME where a bucket is
-#                      mounted, else ~/runs/NAME, which is lost with the TPU VM)
-#   --resume           goes on with a run: follows it where it still runs, else starts the same command again, first
-#                      on a new TPU VM where the old one was preempted; give all the other flags as before
-#   --dry-run          prints the commands and runs none; assumes that there is no TPU VM, with --resume a preempted one
+#   --workdir=PATH     run folder, relative to the home folder (~/bucket/NAME with a mounted bucket, else ~/runs/NAME,
+#                      which is lost with the TPU VM)
+#   --resume           continue a run: follow it if it still runs, else start the same command again, on a new TPU VM
+#                      if the old one was preempted; give all other flags as before
+#   --dry-run          print the commands and run none; assumes that there is no TPU VM, or a preempted one with --resume
 #
-# A run resumes from the checkpoints in its run folder: after a preemption only where that folder is on storage that
-# outlives the TPU VM, a mounted bucket or a network file system. Several workers need such a folder anyway, one that
-# all of them see: --mount, or --workdir on what you mounted on each. Checkpoints are completed by renaming a folder,
-# which only a bucket made with --enable-hierarchical-namespace does at a stroke; the service account of the TPU VM
-# needs roles/storage.objectUser on it. For several workers first: ssh-add ~/.ssh/google_compute_engine
+# A run resumes from the checkpoints in its run folder. After a preemption this needs a folder on storage that outlives
+# the TPU VM: a mounted bucket or a network file system. Several workers always need a shared folder: use --mount, or
+# --workdir on storage that you mounted on each. The last step of a checkpoint renames a folder. Only a bucket created
+# with --enable-hierarchical-namespace does that atomically. The service account of the TPU VM needs
+# roles/storage.objectUser on it. For several workers, first run: ssh-add ~/.ssh/google_compute_engine
 
 # shellcheck disable=SC2016 # what is in single quotes is for the shells of the workers to expand
 set -euo pipefail
