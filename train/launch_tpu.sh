@@ -17,8 +17,8 @@
 #   --spot             take a cheaper TPU VM, which may be preempted at any time
 #   --mount=BUCKET     mount the bucket at ~/bucket on every worker, for a run folder that outlives the TPU VM, and
 #                      for data prepared elsewhere: --config.data.data_dir='~/bucket/FOLDER' after the --
-#   --workdir=PATH     run folder, relative to the home folder (~/bucket/NAME with a mounted bucket, else ~/runs/NAME,
-#                      which is lost with the TPU VM)
+#   --workdir=PATH     run folder, in the home folder unless PATH begins with / (~/bucket/NAME with a mounted bucket,
+#                      else ~/runs/NAME, which is lost with the TPU VM)
 #   --resume           continue a run: follow it if it still runs, else start the same command again, on a new TPU VM
 #                      if the old one was preempted; give all other flags as before
 #   --dry-run          print the commands and run none; assumes that there is no TPU VM, or a preempted one with --resume
@@ -60,7 +60,7 @@ while (($#)); do
   shift
 done
 [[ -n $name && -n $zone ]] || fail "--name and --zone are needed, such as --name=first --zone=us-west4-a"
-[[ $type =~ -([0-9]+)$ ]] || fail "--type=$type does not end in a size, as v5litepod-8 does"
+[[ $type =~ -([0-9]+)$ ]] || fail "--type=$type must end in a size, such as v5litepod-8"
 workers=$((10#${BASH_REMATCH[1]} > 8 ? 2 : 1)) # one or several; a TPU VM that is there already knows better
 [[ $type == v5litepod-* || -n $version ]] ||
   fail "--type=$type needs its --version: v2-alpha-tpuv6e for v6e, v2-alpha-tpuv5 for v5p, tpu-ubuntu2204-base for v4"
@@ -69,11 +69,11 @@ mount=${mount#gs://} && mount=${mount%/}
 [[ $workdir != gs://* ]] || fail "a run folder is a path: --mount=BUCKET mounts gs://BUCKET and puts it there"
 folder=${workdir:-${mount:+bucket/$name}}
 folder=${folder:-runs/$name} && folder=${folder#\~/}
-[[ $folder/ != jaxmix/* ]] || fail "--workdir=$workdir is replaced with the checkout: take a folder outside ~/jaxmix"
+[[ $folder/ != jaxmix/* ]] || fail "--workdir=$workdir lies in the checkout, which is replaced: take a folder outside ~/jaxmix"
 quoted=$(printf %q "$folder") && [[ $folder == /* ]] || quoted='"$HOME"/'$quoted
 train='"$HOME"/jaxmix-venv/bin/python -u -m train.main --distributed --workdir='$quoted
 for argument; do
-  [[ ! $argument =~ ^--?(workdir|distributed)(=|$) ]] || fail "$argument is set here: give --workdir before the --"
+  [[ ! $argument =~ ^--?(workdir|distributed)(=|$) ]] || fail "this script sets $argument: give --workdir before the --"
   train+=" $(printf %q "$argument")"
 done
 
@@ -110,14 +110,14 @@ elif found=$(tpu "${describe[@]}" 2> /dev/null); then
   [[ $state != READY ]] || workers=$endpoints
 fi
 ((workers <= 1)) || [[ -n $mount$workdir ]] ||
-  fail "several workers need a run folder that all see: --mount=BUCKET, or --workdir=PATH on a shared file system"
+  fail "several workers need a shared run folder: --mount=BUCKET, or --workdir=PATH on a shared file system"
 ! $dry_run || tpu "${describe[@]}"
 case $state in
   READY) ;;
   MISSING) tpu "${create[@]}" ;;
   PREEMPTED | TERMINATED)
-    $resume || fail "$name is $state: --resume deletes it, creates it again and goes on with the run" 1
-    [[ -n $mount$workdir ]] || echo "launch_tpu: ~/$folder is lost with the old $name: the run begins anew" >&2
+    $resume || fail "$name is $state: --resume deletes it, creates it again and continues the run" 1
+    [[ -n $mount$workdir ]] || echo "launch_tpu: ~/$folder is lost with the old $name: the run starts from the beginning" >&2
     tpu delete "$name" --quiet
     tpu "${create[@]}"
     ;;
@@ -128,7 +128,7 @@ esac
 running=0
 on all 'flock -n jaxmix.lock true || exit 75' || running=$?
 ((running == 0 || running == 75)) || exit "$running"
-((running == 0)) || $resume || fail "a run still goes on on $name: --resume follows it" 1
+((running == 0)) || $resume || fail "a run is still in progress on $name: --resume follows it" 1
 if ((running == 0)); then
   archive=${TMPDIR:-/tmp}/jaxmix.tar.gz
   $dry_run || { scratch=$(mktemp -d) && trap 'rm -r "$scratch"' EXIT && archive=$scratch/jaxmix.tar.gz; }
@@ -171,6 +171,6 @@ on 0 'flock jaxmix.lock true & tail -s 0.2 -n 200 --pid=$! -F jaxmix-log.txt;
   exit "$(cat jaxmix-exit.txt 2> /dev/null || echo 1)"' || code=$?
 $dry_run && exit
 ((code == 0 || workers <= 1)) || on all 'echo "launch_tpu: the log of $(hostname) ends with"; tail -n 3 jaxmix-log.txt' || true
-((code == 0)) || echo "launch_tpu: exit code $code; where the TPU VM or the connection was lost, --resume goes on" >&2
+((code == 0)) || echo "launch_tpu: exit code $code; if the TPU VM or the connection was lost, --resume continues" >&2
 echo "launch_tpu: $name costs money until: gcloud compute tpus tpu-vm delete $name ${where[*]}" >&2
 exit "$code"

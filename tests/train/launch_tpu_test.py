@@ -199,11 +199,11 @@ def test_the_run_folder_is_where_the_flags_put_it(cloud, flags, folder):
         ([*NAMED, "--mount=gs://data/runs"], "--mount=data --workdir=bucket/runs/first"),
         ([*NAMED, "--workdir=gs://data"], "--mount=BUCKET mounts"),
         ([*NAMED, "--workdir=~/jaxmix/runs"], "take a folder outside ~/jaxmix"),
-        ([*NAMED, "--type=v5litepod"], "as v5litepod-8 does"),
+        ([*NAMED, "--type=v5litepod"], "must end in a size, such as v5litepod-8"),
         ([*NAMED, "--type=v6e-8"], "needs its --version: v2-alpha-tpuv6e"),
         ([*NAMED, "--dry-run", "--type=v5litepod-16"], "--mount=BUCKET, or --workdir=PATH"),
         ([*NAMED, "--", "--workdir=a"], "give --workdir before the --"),
-        ([*NAMED, "--", "-distributed"], "is set here"),
+        ([*NAMED, "--", "-distributed"], "this script sets -distributed"),
     ],
 )
 def test_a_mistake_ends_with_one_line_that_says_what_works(cloud, arguments, message):
@@ -282,7 +282,7 @@ def test_the_exit_code_of_the_run_is_returned(cloud, code):
     cloud.machine()
     result = cloud.launch(TRAIN_EXIT=str(code))
     assert result.returncode == code
-    assert "--resume goes on" in result.stderr
+    assert "--resume continues" in result.stderr
 
 
 @pytest.mark.parametrize("workers", [1, 4])
@@ -325,7 +325,7 @@ def test_a_run_that_goes_on_is_left_alone(cloud):
     with running(cloud, 0):
         result = cloud.launch()
     assert result.returncode == 1
-    assert result.stderr == "launch_tpu: a run still goes on on first: --resume follows it\n"
+    assert result.stderr == "launch_tpu: a run is still in progress on first: --resume follows it\n"
     assert verbs(cloud.calls()) == ["describe", "ssh"]
 
 
