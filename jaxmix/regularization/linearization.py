@@ -1,4 +1,4 @@
-"""Mixup of a network that is linear in what Mixup perturbs."""
+"""Mixup of a network that is linearized in Mixup's perturbations."""
 
 from collections.abc import Callable
 
@@ -24,23 +24,23 @@ def linearized_mixup(
 
     .. math:: f(\tilde x_i) + J_f(\tilde x_i)\, \delta_i, \quad \tilde y_i + \epsilon_i
 
-    The network is linearized around contracted samples :math:`\tilde x_i`; perturbations
+    The network is linearized around contracted samples :math:`\tilde x_i`. The perturbations
     :math:`\delta_i` and :math:`\epsilon_i` are those of `perturbed_erm`. Any loss of the outputs and
-    labels agrees with `approximate_mixup_loss` to second order, except for the term of curvature,
-    and is bounded from below if the loss itself is. One Jacobian-vector product computes the
-    outputs, with no second derivatives.
+    labels agrees with `approximate_mixup_loss` to second order, except for the curvature term. It
+    has a lower bound if the loss itself has one. One Jacobian-vector product computes the outputs,
+    without second derivatives.
 
-    The network sees contracted samples only, in its batch statistics, too: `rescale` it at test time.
+    The network sees contracted samples only, also in its batch statistics: `rescale` it at test time.
 
     Args:
       batch: float samples [n, ...], or a pytree of them.
       labels: float targets [n, ...], a pytree of them, or None.
       rng: a JAX key.
-      predict: samples -> outputs [n, ..., c]; its parameters bound.
-      alpha: concentration of the ratio's Beta, > 0; not checked where it is traced.
+      predict: samples -> outputs [n, ..., c], with parameters bound.
+      alpha: concentration of the ratio's Beta distribution, > 0. Not checked when traced.
 
     Returns:
-      The outputs, shaped and typed as predict's, and the mixed labels, shaped and typed like the
+      The outputs, shaped and typed like predict's, and the mixed labels, shaped and typed like the
       labels.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What became of the papers' claims, by data set."""
+"""Verdicts on the papers' claims, by data set."""
 
 from collections.abc import Sequence
 import math
@@ -11,7 +11,7 @@ VERDICTS = {1: "holds", 0: "not seen", -1: "the contrary"}
 
 
 def lines(records: Sequence[Results]) -> list[str]:
-    """The lines of a table in Markdown: a row for each claim and method, a column for each data set of each record."""
+    """Makes a table in Markdown, with a row for each claim and method and a column for each record's data sets."""
     rows: dict[tuple[str, str], dict[str, str]] = {}
     measures: dict[tuple[str, str], list[str]] = {}
     columns = [dataset for record in records for dataset in record["design"]["datasets"]]
@@ -42,7 +42,7 @@ def _verdict(record: Results, claim: Claim, dataset: str, method: str) -> str:
 
 
 def plain(key: str, value: float, *, signed: bool = True) -> str:
-    """A number as its measure is printed, shares in percent."""
+    """Formats a number like its measure, with shares in percent."""
     if math.isnan(value):
         return "not determined"
     form = MEASURES[key].form if signed else MEASURES[key].form.replace("+", "")

@@ -1,4 +1,4 @@
-"""Methods on CIFAR-100 by PreAct ResNet-18 in bfloat16: the benchmark of most of the papers, cut to thirty epochs.
+"""Methods on CIFAR-100 with PreAct ResNet-18 in bfloat16: the benchmark of most papers, cut to thirty epochs.
 
 Command: python -m train.compare --config=train/configs/compare_cifar100.py
     Prepare the data before: python -m train.prepare cifar100
@@ -12,7 +12,7 @@ from train.configs.compare_fashion_1000 import claims
 
 
 def get_comparison() -> Comparison:
-    """SGD, crops and flips; nothing is tuned, each method at one alpha."""
+    """Trains with SGD, crops and flips, and each method at one alpha, without tuning."""
     base = Config(
         data=Data(name="cifar100", augmentation="pad_crop,flip"),
         model=Model(name="preact_resnet18", dtype="bfloat16"),

@@ -1,4 +1,4 @@
-"""How much data: six methods on 250 to 16,000 training images of Fashion-MNIST, each alpha 1, three seeds.
+"""Six methods over the amount of data: 250 to 16,000 training images of Fashion-MNIST, alpha 1, three seeds.
 
 Command: python -m train.compare --config=train/configs/compare_sizes.py --results=train/results/compare_sizes.json
     Prepare the data before: python -m train.prepare fashion_mnist
@@ -13,7 +13,7 @@ EPOCHS = {250: 400, 1000: 100, 4000: 50, 16000: 30}  # by number of images: as m
 
 
 def get_comparison() -> Comparison:
-    """A small CNN; nothing is tuned, for any method."""
+    """Trains a small CNN, without tuning any method."""
     return Comparison(
         datasets={
             f"{size} images": Config(

@@ -19,13 +19,13 @@ def approximate_mixup(
     alpha: Scalar = 1.0,
     curvature: bool = False,
 ) -> tuple[Array, dict[str, Array]]:
-    """Mixup's expected cross-entropy to second order, by default without the term of second derivatives.
+    """Computes Mixup's expected cross-entropy to second order, by default without the curvature term.
 
-    The network is shown contracted inputs only, in its batch statistics, too: to be measured rescaled.
+    The network sees contracted inputs only, also in its batch statistics. Measure it rescaled.
 
     Args:
-      alpha: of the Beta that Mixup would draw from.
-      curvature: whether to add the term of second derivatives.
+      alpha: concentration of Mixup's Beta distribution, > 0.
+      curvature: whether to add the curvature term, which needs second derivatives.
 
     Returns:
       The loss, and its terms to log.
@@ -46,12 +46,12 @@ def linearized_mixup(
     *,
     alpha: Scalar = 1.0,
 ) -> tuple[Array, dict[str, Array]]:
-    """Mixup's cross-entropy of the network linearized around contracted inputs, which is bounded from below.
+    """Computes Mixup's cross-entropy for the network linearized around contracted inputs, which has a lower bound.
 
-    The network is shown contracted inputs only, in its batch statistics, too: to be measured rescaled.
+    The network sees contracted inputs only, also in its batch statistics. Measure it rescaled.
 
     Args:
-      alpha: of the Beta that Mixup would draw from.
+      alpha: concentration of Mixup's Beta distribution, > 0.
 
     Returns:
       The loss, to log.
@@ -63,19 +63,19 @@ def linearized_mixup(
 
 
 def contracted(batch: Array, labels: Array, rng: Array, *, alpha: Any) -> tuple[Array, Array]:
-    """The MixFn that shows what both are computed at."""
+    """Contracts inputs and labels, as both objectives do; a MixFn."""
     del rng
     means = regularization.dataset_means([(batch, labels)])
     return regularization.contract((batch, labels), means, alpha=alpha)
 
 
 def _pure(model: Any) -> Callable[[Array], Array]:
-    """Inputs to logits: derivatives are of a pure function."""
+    """Returns the model as a pure function from inputs to logits, for derivatives."""
     module, variables = model.unbind()
     rngs = {"dropout": model.make_rng("dropout")} if model.has_rng("dropout") else {}
     return lambda inputs: module.apply(variables, inputs, train=True, mutable="batch_stats", rngs=rngs)[0]
 
 
 def _update_statistics(model: Any, batch: Array, labels: Array, rng: Array, *, alpha: Scalar) -> None:
-    """Those of batch normalisation, by contracted inputs."""
+    """Updates the statistics of batch normalisation by contracted inputs."""
     model(contracted(batch, labels, rng, alpha=alpha)[0], train=True)

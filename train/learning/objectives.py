@@ -22,7 +22,7 @@ and others by the names under which they are logged."""
 
 
 class Slots(NamedTuple):
-    """Where a MixFn may stand in a model; each is the identity unless given."""
+    """The places in a model where a MixFn may mix; each is the identity by default."""
 
     inputs: MixFn = erm
     embeddings: MixFn = erm
