@@ -20,17 +20,17 @@ SELECTION_SEED = 1000  # the first seed of the runs that alpha is chosen by; no 
 
 @dataclasses.dataclass(frozen=True)
 class Claim:
-    """What a paper's abstract says, and what is held against it; fixed before anything is measured.
+    """A claim of a paper's abstract, and how to test it; fixed before anything is measured.
 
-    It holds for a method if the mean difference to another one, seed by seed, is on the
-    claimed side of zero by more than two standard errors.
+    The claim holds for a method if the mean difference to another method, paired by seed, is on
+    the claimed side of zero by more than two standard errors.
 
     Attributes:
       source: the paper.
-      text: what it says.
-      measure: the column that speaks to it.
-      methods: those it is about.
-      against: the method that they are said to surpass.
+      text: the claim.
+      measure: the measure that tests it.
+      methods: the methods that it is about.
+      against: the method that they should surpass.
     """
 
     source: str
@@ -42,21 +42,20 @@ class Claim:
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """Methods against one another.
+    """A comparison of methods.
 
     Attributes:
-      datasets: by title, what is trained but for the mixing.
-      methods: by title, the mixing; the first is the one that others are compared with. What stands as {alpha} in
-        a policy is tuned.
-      alphas: candidates of it, tried on the validation split.
+      datasets: configurations of a run without mixing, by title.
+      methods: the mixing, by title; the others are compared with the first. {alpha} in a policy is tuned.
+      alphas: candidates for alpha, tried on the validation split.
       num_seeds: number of measured runs of each method on each data set.
-      num_selection_seeds: number of runs that each candidate is judged by.
+      num_selection_seeds: number of runs that test each candidate.
       measures: columns of the tables, keys of train.measuring.measures.MEASURES.
-      shown: those of them in the first table, the others in a second one; all in one where empty.
-      rescalings: keys of RESCALINGS there; runs that one applies to are measured so, too, in further rows.
-      limit: samples of the test split that corruptions, attacks and linearity are measured on; 0: all.
-      claims: what the papers say.
-      by_corruption: methods, the first of all first, whose accuracy under each corruption is shown, too.
+      shown: measures in the first table, with the others in a second one; empty for all in one table.
+      rescalings: keys of RESCALINGS there; runs that one applies to get another row with it.
+      limit: number of test samples for corruptions, attacks and linearity; 0 takes all.
+      claims: the papers' claims.
+      by_corruption: methods whose accuracy under each corruption is shown, too; the first of all methods comes first.
     """
 
     datasets: dict[str, Config]
@@ -74,13 +73,13 @@ class Comparison:
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """One training of one method.
+    """One run of one method.
 
     Attributes:
       dataset: title of the data set.
       method: title of the method.
-      config: everything that determines it.
-      alpha: what stands for {alpha} in its policy; None where there is none.
+      config: the configuration, which determines the run.
+      alpha: the value of {alpha} in the policy; None if there is none.
     """
 
     dataset: str
@@ -89,14 +88,14 @@ class Run:
     alpha: float | None = None
 
     def folder(self, workdir: pathlib.Path) -> pathlib.Path:
-        """Where it lies, by what tells it from the others."""
+        """Returns the run's folder, named after what distinguishes it from other runs."""
         method = self.method if self.alpha is None else f"{self.method} alpha={self.alpha:g}"
         names = (self.dataset, method, f"seed={self.config.seed}")
         return workdir.joinpath(*(re.sub(r"[^\w=.-]+", "_", name) for name in names))
 
 
 def run(comparison: Comparison, dataset: str, method: str, alpha: float | None, seed: int) -> Run:
-    """A run; the seed draws the training and validation samples, too, the same for all methods."""
+    """Returns a run; its seed also draws the training and validation samples, the same for all methods."""
     base, mix = comparison.datasets[dataset], comparison.methods[method]
     if alpha is not None:
         mix = with_alpha(mix, alpha)
@@ -105,12 +104,12 @@ def run(comparison: Comparison, dataset: str, method: str, alpha: float | None, 
 
 
 def with_alpha(mix: Mix, alpha: float) -> Mix:
-    """The mixing with a number in place of {alpha}."""
+    """Returns the mixing with a number in place of {alpha}."""
     return dataclasses.replace(mix, policy=mix.policy.replace(ALPHA, repr(float(alpha))))
 
 
 def placed(comparison: Comparison, **places: Any) -> Comparison:
-    """The same comparison, its data in other places: data_dir, manual_dir."""
+    """Returns the same comparison with its data in other folders: data_dir, manual_dir."""
     bases = {
         dataset: dataclasses.replace(base, data=dataclasses.replace(base.data, **places))
         for dataset, base in comparison.datasets.items()
@@ -119,14 +118,14 @@ def placed(comparison: Comparison, **places: Any) -> Comparison:
 
 
 def num_runs(comparison: Comparison) -> int:
-    """How many runs it takes in all."""
+    """Returns the number of runs of a comparison."""
     tried = [len(candidates(comparison, method)) for method in comparison.methods]
     selection = comparison.num_selection_seeds * sum(count for count in tried if count > 1)
     return len(comparison.datasets) * (selection + comparison.num_seeds * len(tried))
 
 
 def rows(comparison: Comparison, method: str) -> dict[str, str]:
-    """The rows that a method has in tables, by title, and the rescaling of each, empty for none."""
+    """Returns the titles of a method's rows in tables, and the rescaling of each, empty for none."""
     from train.learning import mixing  # needs JAX
 
     alphas = [alpha for alpha in candidates(comparison, method) if alpha is not None]
@@ -136,12 +135,12 @@ def rows(comparison: Comparison, method: str) -> dict[str, str]:
 
 
 def selection_seeds(comparison: Comparison) -> range:
-    """The seeds of the runs that alpha is chosen by."""
+    """Returns the seeds of the runs that choose alpha."""
     return range(SELECTION_SEED, SELECTION_SEED + comparison.num_selection_seeds)
 
 
 def check(comparison: Comparison) -> None:
-    """Raises a UsageError where the parts of a comparison do not fit one another."""
+    """Raises a UsageError if the parts of a comparison do not fit together."""
     if comparison.num_seeds < 2:
         raise UsageError(f"num_seeds must be at least 2, since a standard error needs two, got {comparison.num_seeds}")
     if comparison.num_selection_seeds < 1 or comparison.limit < 0:
@@ -190,14 +189,14 @@ def check(comparison: Comparison) -> None:
 
 
 def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
-    """The mean and its standard error; NaN both where a value is not finite."""
+    """Returns the mean and its standard error, both NaN if a value is not finite."""
     if not all(map(math.isfinite, values)):
         return math.nan, math.nan
     return statistics.fmean(values), statistics.stdev(values) / math.sqrt(len(values))
 
 
 def counts(differences: Sequence[float], better: str) -> int:
-    """1 where differences, seed by seed, are for the better by more than two standard errors, -1 for the worse, else 0.
+    """Returns 1 if paired differences are better by more than two standard errors, -1 if worse, else 0.
 
     Args:
       differences: one for each seed.
@@ -210,22 +209,22 @@ def counts(differences: Sequence[float], better: str) -> int:
 
 
 def titles(record: Results) -> list[str]:
-    """The rows of a record's tables, in their order; the first is the baseline."""
+    """Returns the titles of the rows of a record's tables in order; the first is the baseline."""
     return list(dict.fromkeys(run["method"] for run in record["runs"]))
 
 
 def column(record: Results, dataset: str, method: str, key: str, of: str = "values") -> list[float]:
-    """A measure of a method by seed, or its accuracy under a corruption where of is "corruptions"."""
+    """Returns a method's measure by seed, or its accuracy under a corruption if `of` is "corruptions"."""
     runs = [run for run in record["runs"] if (run["dataset"], run["method"]) == (dataset, method)]
     return [run[of][key] for run in sorted(runs, key=lambda run: run["seed"])]
 
 
 def differences(record: Results, dataset: str, method: str, against: str, key: str, of: str = "values") -> list[float]:
-    """A measure of a method less that of another, seed by seed."""
+    """Returns the differences of a measure between two methods, paired by seed."""
     pairs = zip(column(record, dataset, method, key, of), column(record, dataset, against, key, of), strict=True)
     return [one - other for one, other in pairs]
 
 
 def candidates(comparison: Comparison, method: str) -> tuple[float | None, ...]:
-    """The alphas among which one is chosen on the validation split; None alone where nothing is tuned."""
+    """Returns the alphas to choose from on the validation split, or None alone if nothing is tuned."""
     return comparison.alphas if ALPHA in comparison.methods[method].policy else (None,)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def trained(run: Run, workdir: pathlib.Path) -> "Row":
-    """The metrics of a run's last epoch; it is trained, or resumed, unless it has ended already."""
+    """Returns the metrics of a run's last epoch; trains or resumes it, unless it has ended."""
     from train.running import run_folder
     from train.tasks import classifier
 
@@ -43,14 +43,14 @@ def trained(run: Run, workdir: pathlib.Path) -> "Row":
 
 
 class Measured(NamedTuple):
-    """The measures of a run by their keys, and its accuracy by corruption, where that was measured."""
+    """The measures of a run by key, and its accuracy by corruption, if measured."""
 
     values: dict[str, float]
     corruptions: dict[str, float]
 
 
 def evaluated(run: Run, workdir: pathlib.Path, comparison: Comparison, rescaling: str = "") -> Measured:
-    """Measures a run, rescaled or not; what was measured before in the same way is kept in its folder."""
+    """Measures a run, rescaled or not; reuses earlier measurements of the same kind from its folder."""
     from train.measuring import evaluation, measures
     from train.running import run_folder
 
@@ -89,7 +89,7 @@ def choose(
     done: Callable[[Run], None],
     kept: Kept,
 ) -> list[dict[str, Any]]:
-    """The candidates of alpha, the best first: by mean accuracy on the validation splits, then by NLL."""
+    """Sorts the candidates for alpha from best to worst, by mean accuracy on the validation splits, then by NLL."""
     alphas = comparison_lib.candidates(comparison, method)
     if len(alphas) == 1:
         return [{"alpha": alphas[0]}]
@@ -111,15 +111,15 @@ def choose(
 
 
 def compare(comparison: Comparison, workdir: pathlib.Path, record: Results | None = None) -> dict[str, Any]:
-    """Chooses, trains, evaluates and times all that is compared.
+    """Chooses alphas, then trains, evaluates and times all methods of a comparison.
 
     Args:
-      comparison: what.
-      workdir: where the runs lie, or will.
-      record: of before; runs that it has are not trained again.
+      comparison: the comparison.
+      workdir: the folder for the runs.
+      record: an earlier record; its runs are not trained again.
 
     Returns:
-      The selection, the runs with their measures, the cost of a step, and what else the record had.
+      The selection, the runs with their measures, the cost of a step, and the record's other entries.
     """
     import jax
     import tqdm

@@ -12,7 +12,7 @@ from train.errors import UsageError
 
 
 class Dataset(NamedTuple):
-    """The splits by name, train and test and perhaps validation, and what describes them."""
+    """A data set: its splits train, test and perhaps validation by name, and their description."""
 
     splits: dict[str, Split]
     num_classes: int
@@ -23,10 +23,10 @@ class Dataset(NamedTuple):
 
 
 class Means(NamedTuple):
-    """Means over the training split, or 2,000 of a stream's images, as `jaxmix.regularization.rescale` takes them.
+    """Means over the training split, or over 2,000 streamed images, for `jaxmix.regularization.rescale`.
 
     Attributes:
-      inputs: of normalised inputs that are not augmented, shaped like one.
+      inputs: the mean of normalised inputs without augmentation, shaped like one input.
       labels: the frequency of each class.
     """
 
@@ -35,7 +35,7 @@ class Means(NamedTuple):
 
 
 def prepare(config: config_lib.Data) -> None:
-    """Prepares a data set of tfds where its original files are given and it is not prepared yet."""
+    """Prepares a data set of tfds if its original files are given and it is not prepared yet."""
     if config.name in (*sources.RESIDENT, *sources.STREAMED) or config.name.startswith(sources.ANY):
         sources.prepared(config)
 
@@ -44,14 +44,14 @@ def load(config: config_lib.Data, *, seed: int = 0) -> Dataset:
     """Loads a data set by name, splits it as configured and checks it.
 
     Args:
-      config: which data set, and what of it.
-      seed: of the crops of streamed images.
+      config: the configuration of the data.
+      seed: seed for the crops of streamed images.
 
     Returns:
       The data set.
 
     Raises:
-      UsageError: if it is not known, not prepared or not well formed, or cannot be split so.
+      UsageError: if the data set is unknown, not prepared or malformed, or cannot be split as configured.
     """
     raw = _read(config, seed)
     dataset = _in_memory(config, raw) if isinstance(raw, sources.Raw) else _streamed(config, raw)
@@ -100,7 +100,7 @@ def _streamed(config: config_lib.Data, raw: streams.Streams) -> Dataset:
 
 
 def check(name: str, split: InMemory, num_classes: int) -> None:
-    """Raises a ValueError unless a split is what the step expects."""
+    """Raises a ValueError unless a split has the form that the step expects."""
     inputs, labels = split.inputs, split.labels
     images = inputs.dtype == np.uint8 and inputs.ndim == 4
     rows = inputs.dtype == np.float32 and inputs.ndim == 2 and bool(np.isfinite(inputs).all())
@@ -111,7 +111,7 @@ def check(name: str, split: InMemory, num_classes: int) -> None:
 
 
 def statistics(split: InMemory) -> tuple[Float[np.ndarray, " c"], Float[np.ndarray, " c"]]:
-    """Mean and standard deviation of each channel, images in [0, 1]."""
+    """Returns mean and standard deviation of each channel, for images in [0, 1]."""
     values = split.inputs.reshape(-1, split.inputs.shape[-1])
     if values.dtype == np.uint8:  # by counts, which need no float copy of the images
         levels = np.arange(256)[:, None] / 255
@@ -124,7 +124,7 @@ def statistics(split: InMemory) -> tuple[Float[np.ndarray, " c"], Float[np.ndarr
 
 
 def balanced(labels: Int[np.ndarray, " n"], count: int, *, seed: int) -> Int[np.ndarray, " count"]:
-    """Places of count samples, equally many of each class, up to one."""
+    """Returns indices of `count` samples, with equal numbers of each class, up to one."""
     classes, sizes = np.unique(labels, return_counts=True)
     wanted = count // len(classes) + (np.arange(len(classes)) < count % len(classes))
     if count < len(classes) or np.any(wanted > sizes):
@@ -137,7 +137,7 @@ def balanced(labels: Int[np.ndarray, " n"], count: int, *, seed: int) -> Int[np.
 
 
 def stratified(labels: Int[np.ndarray, " n"], count: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Places of count samples, each class in its proportion, and of the rest."""
+    """Returns indices of `count` samples, with each class in its proportion, and of the rest."""
     from sklearn import model_selection
 
     classes, n = len(np.unique(labels)), len(labels)
@@ -156,9 +156,9 @@ def means(dataset: Dataset) -> Means:
 
 
 def epoch_order(n: int, batch_size: int, *, seed: int, epoch: int) -> Int[np.ndarray, "steps batch"]:
-    """The samples of each step of an epoch: the same for any number of devices.
+    """Returns the samples of each step of an epoch, the same for any number of devices.
 
-    The last samples that do not fill a batch are left out; the next epoch has others.
+    The epoch omits the last samples that do not fill a batch; the next epoch omits others.
     """
     order = np.random.default_rng((seed, epoch)).permutation(n).astype(np.int32)
     return order[: n // batch_size * batch_size].reshape(-1, batch_size)

@@ -18,13 +18,13 @@ from train.models.classifier import MAPS, lacking
 
 
 def check(config: Config, dataset: Dataset, *, devices: int, codec: mixing.Codec | None = None) -> None:
-    """Raises a UsageError, naming what would work, where numbers do not fit one another.
+    """Raises a UsageError that names the remedy if parts of a configuration do not fit together.
 
     Args:
-      config: all of it.
+      config: the configuration.
       dataset: the loaded data.
-      devices: how many share a batch.
-      codec: what is mixed with, where that is configured.
+      devices: number of devices that share a batch.
+      codec: the VAE to mix with, if one is configured.
     """
     mix = config.mix
     known("space", mix.space, objectives.Slots._fields)
@@ -75,7 +75,7 @@ def check(config: Config, dataset: Dataset, *, devices: int, codec: mixing.Codec
 
 
 def _objective_fits(objective: objectives.Objective, model: nn.Module, inputs: Any, labels: Any, *, what: str) -> None:
-    """Raises a UsageError where an objective does not go with the model, or returns what is no loss and metrics."""
+    """Raises a UsageError if an objective fails with the model, or does not return a loss and metrics."""
     variables = fits(functools.partial(model.init, train=False), jax.random.key(0), inputs, what="config.model")
     bound = nn.apply(objective, model, mutable=("batch_stats", "intermediates"))
     dropout = functools.partial(bound, rngs={"dropout": jax.random.key(1)})
@@ -86,7 +86,7 @@ def _objective_fits(objective: objectives.Objective, model: nn.Module, inputs: A
 
 
 def check_run(config: Config | VaeConfig, dataset: Dataset, *, devices: int) -> None:
-    """The part of any run."""
+    """Checks the fields that every run has."""
     if config.num_epochs < 1:
         raise UsageError(f"num_epochs must be at least 1, got {config.num_epochs}")
     if not 0 <= config.seed < 2**32:
@@ -99,7 +99,7 @@ def check_run(config: Config | VaeConfig, dataset: Dataset, *, devices: int) -> 
 
 
 def _check_batch(batch_size: int, n: int, devices: int, accumulate: int) -> None:
-    """The batch is shared evenly by devices, in equal parts."""
+    """Checks that devices share the batch evenly, in equal parts."""
     unit = devices * accumulate
     if unit <= batch_size <= n and batch_size % unit == 0:
         return
@@ -113,7 +113,7 @@ def _check_batch(batch_size: int, n: int, devices: int, accumulate: int) -> None
 
 
 def fits(function: Callable, *arguments: Any, what: str) -> Any:
-    """The shapes that a function returns; a UsageError in place of what it raises."""
+    """Returns the shapes that a function returns; turns its errors into a UsageError."""
     try:
         return jax.eval_shape(function, *arguments)
     except Exception as error:  # of a user's function, too

@@ -37,7 +37,7 @@ class Codec(NamedTuple):
 
 
 def normal_form(config: Mix) -> str:
-    """The policy, written in the one way that a run folder records."""
+    """Returns the policy in the normal form that a run folder records."""
     try:
         return policies.normal_form(config.policy)
     except ValueError as error:
@@ -45,7 +45,7 @@ def normal_form(config: Mix) -> str:
 
 
 def takes_codec(config: Mix) -> bool:
-    """Whether a function of the policy mixes what a VAE encodes or decodes."""
+    """Returns whether a function of the policy takes a VAE's encode and decode."""
     try:
         with user_code.current_folder():
             return {"encode", "decode"} <= policies.options(config.policy, names=NAMES)
@@ -54,7 +54,7 @@ def takes_codec(config: Mix) -> bool:
 
 
 def lacks_codec(config: Mix) -> bool:
-    """Whether it does, and the policy does not say what encodes and decodes."""
+    """Returns whether it does, and the policy itself does not set them."""
     if not takes_codec(config):
         return False
     try:
@@ -65,7 +65,7 @@ def lacks_codec(config: Mix) -> bool:
 
 
 def read(config: Mix, *, progress: Any = 0.0, codec: Codec | None = None) -> Any:
-    """The MixFn or the Objective that the policy describes, at a time from 0 to 1.
+    """Returns the MixFn or Objective that the policy describes, at a progress from 0 to 1.
 
     Raises:
       ValueError: as `jaxmix.policy`.
@@ -87,12 +87,12 @@ def read(config: Mix, *, progress: Any = 0.0, codec: Codec | None = None) -> Any
 
 
 def is_objective(value: Any) -> bool:
-    """Whether it is an Objective, by its arguments; a MixFn has no model."""
+    """Returns whether a function is an Objective: unlike a MixFn, it takes a model."""
     return callable(value) and list(inspect.signature(value).parameters)[:4] == ["model", "batch", "labels", "rng"]
 
 
 def build(config: Mix, *, num_steps: int, codec: Codec | None = None) -> StepObjective:
-    """The objective of a configuration, for a number of mixed steps, and with the VAE it names."""
+    """Returns the objective of a configuration, for a number of mixed steps, with the VAE that it names."""
 
     def objective(model: Any, batch: Array, labels: Array, rng: Array, step: Array):
         progress = jnp.minimum(step / max(num_steps, 1), 1.0)
@@ -109,7 +109,7 @@ def build(config: Mix, *, num_steps: int, codec: Codec | None = None) -> StepObj
 
 
 def clean(config: Mix) -> Mix:
-    """The same but that nothing is mixed."""
+    """Returns the same objective without mixing."""
     return Mix(policy="erm", label_smoothing=config.label_smoothing)
 
 
@@ -157,7 +157,7 @@ def ends_of(config: Mix, codec: Codec | None = None) -> list[Any]:
 
 
 def check_policy(config: Mix) -> None:
-    """Raises a UsageError where the policy cannot be read, whatever the VAE."""
+    """Raises a UsageError if the policy cannot be read, with any VAE."""
     ends_of(config, Codec(jnp.asarray, jnp.asarray) if takes_codec(config) and lacks_codec(config) else None)
 
 

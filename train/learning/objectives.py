@@ -28,7 +28,7 @@ class Slots(NamedTuple):
     embeddings: MixFn = erm
     logits: MixFn = erm
     layers: MixFn = erm
-    """Of inputs or of maps between a model's stages, at one of these places: drawn, each as likely, at every call."""
+    """Mixes inputs, or maps between a model's stages, at one place that is drawn uniformly in every call."""
 
 
 def cross_entropy(
@@ -40,14 +40,14 @@ def cross_entropy(
     slots: Slots,
     clean_weight: float = 0.0,
 ) -> tuple[Array, dict[str, Array]]:
-    """Mean cross-entropy of mixed labels, an Objective.
+    """Computes the mean cross-entropy with mixed labels, an Objective.
 
     Args:
-      slots: what is mixed where.
-      clean_weight: of the cross-entropy before embeddings and logits are mixed, which is added.
+      slots: the MixFn to apply at each place.
+      clean_weight: weight of the cross-entropy before embeddings and logits are mixed, which is added.
 
     Returns:
-      The loss, and the metrics to log: those of clean samples, too, unless inputs are mixed.
+      The loss, and the metrics to log, with those of clean samples unless inputs are mixed.
     """
     input_rng, embedding_rng, logit_rng = jax.random.split(rng, 3)
     model = as_maps(model)
@@ -70,14 +70,14 @@ def mixed_and_clean(
     mix: MixFn,
     clean_weight: float,
 ) -> tuple[Array, dict[str, Array]]:
-    """Mean cross-entropy of mixed inputs, and that of clean ones beside it, an Objective.
+    """Computes the mean cross-entropy of mixed inputs plus that of clean inputs, an Objective.
 
-    One forward pass sees both, twice as many samples as the batch has: batch statistics are of both halves together.
+    One forward pass takes both halves, twice as many samples as the batch has, and batch statistics cover both.
     With Mixup this is RegMixup.
 
     Args:
-      mix: of inputs.
-      clean_weight: of the cross-entropy of clean inputs, which is added.
+      mix: the MixFn for inputs.
+      clean_weight: weight of the cross-entropy of clean inputs, which is added.
 
     Returns:
       The loss, and the metrics to log.
@@ -97,7 +97,7 @@ def mixed_and_clean(
 
 
 def _features(model: Any, batch: Array, labels: Array, rng: Array, *, mix: MixFn) -> tuple[Array, Array]:
-    """Maps of a batch that is mixed in one layer, and its labels: only the mixing is compiled for each."""
+    """Computes maps of a batch that is mixed in one layer, and its labels; only the mixing is compiled per layer."""
     if mix is erm:
         return model.features(batch, train=True), labels
     layer_rng, mix_rng = jax.random.split(rng)
@@ -122,13 +122,13 @@ def dense_multimix(
     per_position: bool = False,
     clean_weight: float = 0.0,
 ) -> tuple[Array, dict[str, Array]]:
-    """Mean cross-entropy of points in the convex hull of the batch at every position of the feature maps.
+    """Computes Dense MultiMix' mean cross-entropy, over points in the batch's convex hull at every position.
 
     Args:
-      num_mixed: points at each position.
-      alpha: of the Dirichlet; a number or a range.
-      per_position: whether each position has draws of its own.
-      clean_weight: of the cross-entropy of pooled maps, which is added.
+      num_mixed: number of points at each position.
+      alpha: concentration of the Dirichlet, > 0, or a range (low, high).
+      per_position: whether each position has its own draws.
+      clean_weight: weight of the cross-entropy of pooled maps, which is added.
 
     Returns:
       The loss, and the metrics to log.
@@ -149,7 +149,7 @@ def dense_multimix(
 
 
 def measured(logits: Array, labels: Array) -> dict[str, Array]:
-    """Mean cross-entropy and accuracy on clean samples."""
+    """Returns mean cross-entropy and accuracy on clean samples."""
     losses = optax.softmax_cross_entropy(logits.astype(labels.dtype), labels)
     hits = jnp.argmax(logits, axis=-1) == jnp.argmax(labels, axis=-1)
     return {"clean_loss": losses.mean(), "clean_accuracy": hits.mean(dtype=labels.dtype)}
@@ -165,15 +165,15 @@ def transmix(
     attended: Scalar = 0.5,
     pairing: PairingFn = pairings.permutation,
 ) -> tuple[Array, dict[str, Array]]:
-    """Mean cross-entropy of CutMix' samples, with labels by what a transformer's class token attends to in them.
+    """Computes the mean cross-entropy of CutMix' samples, with labels by the attention of a transformer's class token.
 
-    A sample's share by attention is that of its patches in the class token's attention to all, where a patch that the
-    box cuts counts by its area. It is a constant of the gradient. See Chen et al., 2022, https://arxiv.org/abs/2111.09833.
+    A sample's share by attention is the part of the class token's attention that goes to its patches. A patch that the
+    box cuts counts by its area. No gradient flows through the share. See Chen et al., 2022, https://arxiv.org/abs/2111.09833.
 
     Args:
-      alpha: of the Beta.
-      attended: what the share by attention counts in the labels' share; the rest is the share by area. Half of each in
-        the released code.
+      alpha: concentration of the ratio's Beta distribution, > 0.
+      attended: weight of the share by attention in the labels' share, in [0, 1]; the rest is the share by area. The
+        released code takes one half.
       pairing: picks each sample's partner; by default a random permutation.
 
     Returns:
@@ -195,7 +195,7 @@ def transmix(
 
 
 def _means_of_patches(weight: Array, count: int) -> Array:
-    """Means of masks [n, h, w] over so many square patches, by rows: [n, count]."""
+    """Averages masks [n, h, w] over `count` square patches, in the order of rows: [n, count]."""
     n, *space = weight.shape
     if len(space) != 2:
         raise ValueError(f"transmix weighs patches of images [n, h, w, channels], but samples have space {(*space,)}")

@@ -20,9 +20,9 @@ DROPOUT = 2**30  # folded into a device's key of a step: far from what objective
 
 
 class TrainState(NamedTuple):
-    """Everything that a run changes; randomness is a function of step.
+    """Everything that a run changes; randomness depends on step only.
 
-    ema is a train.learning.averages.Average where the run keeps one, else empty, as it is in older checkpoints.
+    ema is a train.learning.averages.Average if the run keeps one, else empty, as in older checkpoints.
     """
 
     step: Array
@@ -116,12 +116,12 @@ def train_step(
       batch: this device's n samples.
       rng: the run's key.
       model: features, pool and classify.
-      augment: what is done to each image alone.
-      objective: what is minimised.
-      optimizer: how.
+      augment: augmentation of each image.
+      objective: the objective to minimise.
+      optimizer: the optimiser.
       num_classes: length of the one-hot labels.
       axis_name: the devices' axis.
-      label_smoothing: the share of each label that goes to all classes alike.
+      label_smoothing: share of each label that goes to all classes equally.
       accumulate: parts of the n samples, whose gradients are averaged.
       ema: decay of the average that the state holds; 0 where it holds none.
 

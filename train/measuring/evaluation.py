@@ -32,21 +32,21 @@ NUM_OUTSIDE = 10_000  # images of other sets, at most
 
 
 class Options(NamedTuple):
-    """What of a run is measured, and where its data and others lie.
+    """Options of an evaluation: what to measure, and the folders of data.
 
     Attributes:
-      best: whether to measure the best checkpoint in place of the newest.
-      ema: whether to measure averaged parameters in place of the last ones.
-      only: names of sections, which have to apply; empty for all that do.
-      limit: first samples of the test split that corruptions, attacks and linearity take; 0: all.
-      rescale: a key of RESCALINGS: what to do to the logits before they are measured and attacked.
-      ood: names of data sets to tell from the run's own.
-      epsilons: strengths of the attacks, of 255 and of train.measuring.sections.EPSILONS; empty for all of them.
-      batch_size: samples per pass.
-      corrupted_dir: of CIFAR-C as released.
-      corrupted_tfds: whether to read it from tfds.
-      data_dir: of tfds, where not the run's own.
-      manual_dir: of original files, likewise.
+      best: whether to measure the best checkpoint instead of the newest.
+      ema: whether to measure averaged parameters instead of the last ones.
+      only: names of sections, which must apply; empty for all that apply.
+      limit: number of test samples for corruptions, attacks and linearity; 0 takes all.
+      rescale: a key of RESCALINGS, the correction of logits before they are measured and attacked.
+      ood: names of out-of-distribution data sets.
+      epsilons: strengths of the attacks, in 1/255, from train.measuring.sections.EPSILONS; empty for all of them.
+      batch_size: samples per batch.
+      corrupted_dir: folder with CIFAR-C as released.
+      corrupted_tfds: whether to read CIFAR-C from tfds.
+      data_dir: folder with the prepared data of tfds, if not the run's own.
+      manual_dir: folder with original files, if not the run's own.
     """
 
     best: bool = False
@@ -68,14 +68,14 @@ def evaluate(folder: pathlib.Path, options: Options, *, quiet: bool = False) -> 
 
     Args:
       folder: the run folder.
-      options: what is measured.
-      quiet: whether to show no progress: which section runs, on a terminal, and how long each took.
+      options: what to measure.
+      quiet: whether to hide progress: the current section, on a terminal, and the time that each took.
 
     Returns:
       The sections that apply to the data, by name.
 
     Raises:
-      UsageError: if the folder holds no run, or data are missing.
+      UsageError: if the folder contains no run, or data are missing.
     """
     import tqdm
 
@@ -113,7 +113,7 @@ def evaluate(folder: pathlib.Path, options: Options, *, quiet: bool = False) -> 
 def _sections(
     config: Any, dataset: Any, options: Options, *, embeds: bool
 ) -> "Iterator[tuple[str, Callable[[Predictor], Section]]]":
-    """The sections that are asked for and apply, ready to be called."""
+    """Returns the requested sections that apply, as functions."""
     from train.learning import mixing
     from train.measuring import others, robustness, sections
 

@@ -22,18 +22,18 @@ MOST_SKIPPED = 10  # steps in a row
 
 
 class Program(NamedTuple):
-    """All that a run computes, as a configuration and its data determine it.
+    """The computations of a run, as its configuration and data determine them.
 
     Attributes:
       init: key -> the state before the first step.
       train_step: epoch -> the step of that epoch, over all devices.
       eval_step: (state, samples, batch, weights) -> sums over a batch, over all devices.
       measures: sums over a split -> its measures, by the keys of the display's columns.
-      learning_rate: of a step.
-      display: how the run is shown.
+      learning_rate: step -> learning rate.
+      display: how to show the run.
       first_inputs: (samples, batch, key) -> images in [0, 1] and labels that the first step sees on device 0.
-      model: the Flax module, and the arguments and options that it is called with.
-      keep_best: measure of the validation split by which the best checkpoint is kept; empty where none is.
+      model: the Flax module, and the arguments and options of its call.
+      keep_best: measure of the validation split that chooses the best checkpoint; empty to keep none.
     """
 
     init: Callable[[jax.Array], steps.TrainState]
@@ -54,7 +54,7 @@ Build = Callable[[Any, data.Dataset], Program]
 def prepare(config: Any, build: Build) -> tuple[data.Dataset, Program]:
     """Loads the data and builds the program, in all processes together; nothing is compiled yet.
 
-    Prints a line where the run is too short for its average.
+    Prints a line if the run is too short for its average.
 
     Raises:
       ProgramError: if the run cannot start.
@@ -78,23 +78,23 @@ def train_and_evaluate(
     allow_config_change: bool = False,
     profile_steps: range = range(0),
 ) -> steps.TrainState:
-    """Trains and evaluates as configured, and leaves a run folder.
+    """Trains and evaluates as configured, and writes a run folder.
 
-    A run that was stopped in this folder goes on from its last checkpoint, and ends as if it
-    had never been stopped.
+    A run that was stopped in this folder continues from its last checkpoint, and ends as if it
+    had never stopped.
 
     Args:
-      config: everything that determines the run: data, optimizer, num_epochs, seed, checkpoint_steps, and more.
-      workdir: the run folder, the same for all processes; made here, or of the same run.
-      build: makes the program of a configuration and its data.
-      allow_config_change: whether the run in the folder may have had another configuration.
-      profile_steps: of which a profile is written, by the number of steps taken before each.
+      config: the configuration: data, optimizer, num_epochs, seed, checkpoint_steps, and more.
+      workdir: the run folder, the same for all processes; a new one, or that of the same run.
+      build: makes the program from a configuration and its data.
+      allow_config_change: whether the run in the folder may have another configuration.
+      profile_steps: the steps to profile, by the number of steps before each.
 
     Returns:
       The final state.
 
     Raises:
-      ProgramError: if the run cannot start, before anything is compiled, or cannot go on; see train.errors.
+      ProgramError: if the run cannot start, before anything is compiled, or cannot continue; see train.errors.
     """
     dataset, program = prepare(config, build)
     train_split = dataset.splits["train"]
@@ -200,7 +200,7 @@ def _stopped(signal: int, step: int, total_steps: int, workdir: pathlib.Path) ->
 def measure(
     program: Program, state: steps.TrainState, samples: steps.Samples, split: splits.Split, batch_size: int
 ) -> Mapping[str, float]:
-    """Measures a whole split, and again with averaged parameters where there are some, under names of their own."""
+    """Measures a whole split, and again with averaged parameters if there are any, under separate names."""
     found = dict(evaluate(program, state, samples, split, batch_size))
     if state.ema:
         averaged = evaluate(program, state.averaged(), samples, split, batch_size)
@@ -211,7 +211,7 @@ def measure(
 def evaluate(
     program: Program, state: steps.TrainState, samples: steps.Samples, split: splits.Split, batch_size: int
 ) -> Mapping[str, float]:
-    """Measures a whole split: the same numbers for any batch size and device count."""
+    """Measures a whole split, with the same numbers for any batch size and number of devices."""
     order, weights = map(parallel.share, splits.padded_order(len(split), batch_size))
     sums = [
         jax.device_get(program.eval_step(state, samples, parallel.split(batch), parallel.split(weight)))
