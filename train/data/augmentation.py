@@ -19,14 +19,14 @@ def flip(image: Float[Array, "h w c"], rng: Key[Array, ""]) -> Float[Array, "h w
 
 
 def pad_crop(image: Float[Array, "h w c"], rng: Key[Array, ""]) -> Float[Array, "h w c"]:
-    """Moves the image by up to 4 pixels each way; black fills in."""
+    """Shifts the image by up to 4 pixels in each direction, and fills in black."""
     padded = jnp.pad(image, ((4, 4), (4, 4), (0, 0)))
     y, x = jax.random.randint(rng, (2,), 0, 9)
     return jax.lax.dynamic_slice(padded, (y, x, 0), image.shape)
 
 
 def random_resized_crop(image: Float[Array, "h w c"], rng: Key[Array, ""]) -> Float[Array, "h w c"]:
-    """A box of 25 to 100 % of the area and an aspect ratio of 3/4 to 4/3, bilinearly resized to the whole."""
+    """Crops a box of 25 to 100 % of the area with an aspect ratio of 3/4 to 4/3, and resizes it to the full size."""
     area_rng, aspect_rng, place_rng = jax.random.split(rng, 3)
     area = jax.random.uniform(area_rng, (), minval=0.25, maxval=1.0)
     aspect = jnp.exp(jax.random.uniform(aspect_rng, (), minval=jnp.log(3 / 4), maxval=jnp.log(4 / 3)))
@@ -41,12 +41,12 @@ def build(names: str, shape: tuple[int, ...], *, cropped: bool = False) -> Augme
     """Composes augmentations by their names.
 
     Args:
-      names: some of pad_crop, flip and random_resized_crop, with commas; "" for none.
-      shape: of one sample; only images are augmented.
-      cropped: whether random_resized_crop is done already, where images are decoded.
+      names: pad_crop, flip and random_resized_crop, or some of them, separated by commas; "" for none.
+      shape: shape of one sample; only images can be augmented.
+      cropped: whether decoding the images already includes random_resized_crop.
 
     Returns:
-      A function of images [n, h, w, c] in [0, 1] and one key for each.
+      A function of images [n, h, w, c] in [0, 1] and one key per image.
     """
     known = {"pad_crop": pad_crop, "flip": flip, "random_resized_crop": random_resized_crop}
     chosen = [name for name in names.split(",") if name]

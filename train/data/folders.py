@@ -17,7 +17,7 @@ UNREAD = (".heic", ".heif", ".jxl")  # images all the same, which would be misse
 
 @dataclasses.dataclass(frozen=True)
 class Files(Sequence):
-    """Image files and their classes, read when they are asked for."""
+    """Image files and their classes, which are read on access."""
 
     paths: tuple[pathlib.Path, ...]
     labels: tuple[int, ...]
@@ -33,18 +33,19 @@ class Files(Sequence):
             raise UsageError(f"cannot read {path}, {error.strerror}: fix it, or remove it") from None
 
     def take(self, places: np.ndarray) -> "Files":
-        """Some of the files."""
+        """Returns some of the files."""
         return Files(tuple(self.paths[i] for i in places), tuple(self.labels[i] for i in places))
 
 
 def find(folder: pathlib.Path) -> tuple[dict[str, Files], tuple[str, ...]]:
-    """The files of the training and the test split, and the names of the classes.
+    """Returns the files of the training and the test split, and the names of the classes.
 
     Args:
-      folder: of train/ and test/, validation/ or val/, or of classes, a fifth of each of which is then tested on.
+      folder: a folder with train/ and test/, validation/ or val/; or with one folder per class, a fifth of each
+        of which becomes the test split.
 
     Raises:
-      UsageError: if there are no images, or classes without any, or in one split only.
+      UsageError: if there are no images, or a class has none, or is in one split only.
     """
     if not folder.is_dir():
         raise UsageError(
@@ -70,7 +71,7 @@ def find(folder: pathlib.Path) -> tuple[dict[str, Files], tuple[str, ...]]:
 
 
 def _classes(folder: pathlib.Path) -> tuple[Files, tuple[str, ...]]:
-    """All images below a folder, by class and name, and the names of the classes."""
+    """Lists all images below a folder, by class and name, and the names of the classes."""
     folders = [path for path in _listed(folder) if path.is_dir()]
     names = tuple(dict.fromkeys(own_splits.composed(path.name) for path in folders))
     if len(names) < 2:
@@ -87,7 +88,7 @@ def _classes(folder: pathlib.Path) -> tuple[Files, tuple[str, ...]]:
 
 
 def _images(folder: pathlib.Path, above: tuple[pathlib.Path, ...]) -> Iterator[pathlib.Path]:
-    """Files whose names end as an image's do, in this folder and those below; links are followed."""
+    """Yields the files with an image's ending, in this folder and its subfolders; follows links."""
     resolved = folder.resolve()
     if resolved in above:
         raise UsageError(f"{folder} is a link to a folder that contains it: remove it")
@@ -102,14 +103,14 @@ def _images(folder: pathlib.Path, above: tuple[pathlib.Path, ...]) -> Iterator[p
 
 @functools.cache
 def _extensions() -> frozenset[str]:
-    """Of all that Pillow reads."""
+    """Returns the endings of all formats that Pillow reads."""
     from PIL import Image
 
     return frozenset(end for end, kind in Image.registered_extensions().items() if kind in Image.OPEN)
 
 
 def _listed(folder: pathlib.Path) -> list[pathlib.Path]:
-    """What is not hidden, in natural order."""
+    """Lists a folder without hidden entries, in natural order."""
     try:
         visible = [path for path in folder.iterdir() if not path.name.startswith(".")]
     except OSError as error:

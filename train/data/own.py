@@ -15,31 +15,31 @@ KINDS = ("FOLDER/", "FILE.npz", "FILE.csv", "MODULE:FUNCTION", f"{sources.ANY}NA
 
 
 def is_own(name: str) -> bool:
-    """Whether a name is none of this program's, but that of a folder, a file, a function or any set of tfds."""
+    """Returns whether a name is a folder, a file, a function or a set of tfds, not one of this program's names."""
     path = pathlib.Path(name).expanduser()
     known = {"", *sources.EMBEDDED, *sources.RESIDENT, *sources.STREAMED}  # an empty path would be the current folder
     return name not in known and (path.is_dir() or path.suffix.lower() in (".npz", ".csv") or bool({*name} & {*"/:"}))
 
 
 def is_folder(name: str) -> bool:
-    """Whether it is a folder of images, which alone become what data.channels says."""
+    """Returns whether a name is a folder of images, for which alone data.channels counts."""
     return is_own(name) and not name.startswith(sources.ANY) and pathlib.Path(name).expanduser().is_dir()
 
 
 def is_cut(name: str) -> bool:
-    """Whether it is of images that data.image_size cuts to one size."""
+    """Returns whether a name has images that data.image_size cuts to one size."""
     return name.startswith(sources.ANY) or pathlib.Path(name).expanduser().is_dir()
 
 
 def read(config: config_lib.Data, *, seed: int) -> sources.Raw | streams.Streams:
-    """Reads it.
+    """Reads a user's own data set.
 
     Args:
-      config: its name, and how images are cut.
-      seed: of random crops, where images are streamed.
+      config: the data's name, and the size of images.
+      seed: seed of random crops, if images are streamed.
 
     Raises:
-      UsageError: if there is no such thing, or it is not well formed.
+      UsageError: if there is no such data set, or it is malformed.
     """
     name, path = config.name, pathlib.Path(config.name).expanduser()
     if not is_own(name):
@@ -118,7 +118,7 @@ def _tfds(config: config_lib.Data, seed: int) -> sources.Raw | streams.Streams:
 
 
 def _call(name: str) -> sources.Raw:
-    """What a user's function returns, {"train": (inputs, labels), "test": (inputs, labels)}."""
+    """Reads the result of a user's function, {"train": (inputs, labels), "test": (inputs, labels)}."""
     found = user_code.call(name)
     pairs = isinstance(found, dict) and all(
         isinstance(found.get(split), tuple | list) and len(found[split]) == 2 for split in tabular.SPLITS

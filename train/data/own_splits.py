@@ -11,15 +11,15 @@ from train.errors import UsageError
 
 
 def split(labels: Sequence[int], names: Sequence[str], *, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Places of samples to train on and, a fifth of each class and at least one of it, to test on.
+    """Returns indices of training and test samples; the test split has a fifth of each class, at least one.
 
-    They are drawn by a fixed seed: with one of the run's own, a comparison would choose by some
-    runs on samples that others are tested on.
+    A fixed seed draws them. With the run's own seed, a comparison would choose alpha on samples
+    that other runs are tested on.
 
     Args:
-      labels: of all samples, classes as they are numbered.
-      names: of the classes.
-      name: of where they are from, for messages.
+      labels: classes of all samples, as numbers.
+      names: names of the classes.
+      name: name of the source, for messages.
     """
     classes = np.asarray(labels)
     order = np.random.default_rng(0).permutation(len(classes))
@@ -36,11 +36,11 @@ def split(labels: Sequence[int], names: Sequence[str], *, name: str) -> tuple[np
 
 
 def natural(name: str) -> tuple[list[Any], str]:
-    """The key of an order that has 2 before 10, and 01 before 1, the same on every machine."""
+    """Returns the key of natural order, with 2 before 10 and 01 before 1, the same on every machine."""
     spelt = composed(name)
     return [int(part) if i % 2 else part for i, part in enumerate(re.split("([0-9]+)", spelt))], spelt
 
 
 def composed(name: str) -> str:
-    """One spelling of accents, which file systems have two of."""
+    """Returns a name with composed accents; file systems use two spellings."""
     return unicodedata.normalize("NFC", name)

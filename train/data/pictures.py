@@ -11,15 +11,15 @@ MODES = {1: "L", 3: "RGB"}
 
 
 def decoded(encoded: bytes, *, name: str, channels: int) -> Any:
-    """A Pillow image in gray or RGB, turned as its EXIF says; what is transparent lies on black.
+    """Decodes a file to a Pillow image in gray or RGB, turned by its EXIF data, with transparent parts on black.
 
     Args:
-      encoded: content of the file; of several frames the first is taken.
-      name: of the file, for messages.
+      encoded: content of the file; the first frame counts.
+      name: name of the file, for messages.
       channels: 1 or 3.
 
     Raises:
-      UsageError: if it is no image, broken, or of floating-point pixels, whose range nobody knows.
+      UsageError: if the file is not an image, is broken, or has floating-point pixels, whose range is unknown.
     """
     from PIL import Image, ImageOps
 
@@ -51,7 +51,7 @@ def _of_16_bits(image: Any) -> Any:
 
 
 def check(channels: int) -> None:
-    """Raises a UsageError unless images can have so many channels."""
+    """Raises a UsageError unless images can have this number of channels."""
     if channels not in MODES:
         raise UsageError(f"data.channels={channels}: take 1 (gray) or 3 (RGB)")
 

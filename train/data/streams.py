@@ -19,16 +19,16 @@ MOST_HELD = 2**31  # bytes of all images of a data set, on every device
 
 @dataclasses.dataclass(frozen=True)
 class Images:
-    """Encoded images that become squares of one size when they are read.
+    """Encoded images that are decoded and cropped to squares of one size on access.
 
     Attributes:
-      items: each with its image, its label and, where it has one, its name.
-      num_classes: labels are below it.
+      items: items with an image, a label and, if there is one, a name.
+      num_classes: number of classes; labels are below it.
       size: side of the squares, or the height and width that all images have and keep.
-      random_crop: whether they are cut at random, for training.
-      seed: of these cuts.
+      random_crop: whether to crop at random, for training.
+      seed: seed of random crops.
       channels: 1 or 3.
-      central: the part of the shorter side that is kept where nothing is random; of 7/8 come the usual 224 of 256.
+      central: share of the shorter side that a central crop keeps; 7/8 gives the usual 224 of 256.
     """
 
     items: Sequence[dict[str, Any]]
@@ -92,7 +92,7 @@ class Streams(NamedTuple):
 
 
 def check(config: config_lib.Data) -> None:
-    """Raises a UsageError where a configuration asks for what needs all images in memory."""
+    """Raises a UsageError if a configuration needs all images in memory."""
     if config.num_train or config.num_validation:
         raise UsageError(f"data.num_train and num_validation are for data sets held in memory, not {config.name}")
     if not config.mean or not config.std:

@@ -15,7 +15,7 @@ SPLITS = ("train", "test")
 
 
 def from_npz(path: pathlib.Path) -> Raw:
-    """Reads train_images, train_labels, test_images, test_labels and, where they are there, class_names."""
+    """Reads train_images, train_labels, test_images, test_labels and, if present, class_names."""
     wanted = [f"{split}_{part}" for split in SPLITS for part in ("images", "labels")]
     found = _load(path, (*wanted, "class_names"))
     missing = [key for key in wanted if key not in found]
@@ -37,17 +37,17 @@ def _load(path: pathlib.Path, keys: Sequence[str]) -> dict[str, np.ndarray]:
 
 
 def from_arrays(name: str, splits: Mapping[str, Any], class_names: Any = ()) -> Raw:
-    """Arrays of both splits as the trainer takes them.
+    """Checks the arrays of both splits and converts them for the trainer.
 
     Args:
-      name: of where they are from, for messages.
-      splits: inputs and labels of train and test; inputs are uint8 images [n, h, w] or [n, h, w, c], c 1 or 3, or
-        rows of floats [n, d]; labels are integers [n] from 0 on, without gaps, the same ones in both. Those to train
-        on are put in the order of a folder, by class, so that the same images are the same run.
-      class_names: as many as there are classes, or none.
+      name: name of the source, for messages.
+      splits: inputs and labels of train and test. Inputs are uint8 images [n, h, w] or [n, h, w, c], with c 1 or 3,
+        or rows of floats [n, d]. Labels are integers [n] from 0 without gaps, the same in both splits. Training
+        samples are sorted by class, as in a folder, so that the same images give the same run.
+      class_names: one name per class, or None.
 
     Raises:
-      UsageError: if they are anything else.
+      UsageError: if the arrays have another form.
     """
     arrays = {split: _checked(f"{name}, {split}", *splits[split]) for split in SPLITS}
     (train, labels), (test, test_labels) = arrays["train"], arrays["test"]
@@ -118,15 +118,15 @@ def _finite(name: str, rows: np.ndarray) -> np.ndarray:
 def from_csv(path: pathlib.Path) -> Raw:
     """Reads rows of numbers and one column of labels, and splits them.
 
-    The column of labels is the one that is headed "label", else the last. The first line is a
+    Labels are in the column with the heading "label", else in the last. The first line is a
     header if it has that heading, or no number before its last cell. Classes are in natural order.
-    A fifth of each class is tested on.
+    A fifth of each class becomes the test split.
 
     Args:
-      path: of the file; UTF-8, commas.
+      path: a file in UTF-8 with commas.
 
     Raises:
-      UsageError: if it is anything else, by line and column.
+      UsageError: if the file has another form, naming line and column.
     """
     lines = _lines(path)
     first = [cell.strip() for cell in lines[0][1]]
@@ -160,7 +160,7 @@ def from_csv(path: pathlib.Path) -> Raw:
 
 
 def _lines(path: pathlib.Path) -> list[tuple[int, list[str]]]:
-    """The lines that are not empty, with their numbers."""
+    """Reads the lines that are not empty, with their numbers."""
     _exists(path)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:

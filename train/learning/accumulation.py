@@ -13,7 +13,7 @@ Carried = TypeVar("Carried")
 
 
 def split(batch: Any, rng: Array, count: int) -> tuple[Any, Array]:
-    """Equal parts of a batch [n, ...], in order, [count, n / count, ...], and a key for each."""
+    """Splits a batch [n, ...] into equal parts [count, n / count, ...], in order, with a key for each."""
     parts = jax.tree.map(lambda leaf: leaf.reshape(count, -1, *leaf.shape[1:]), batch)
     return parts, jax.vmap(jax.random.fold_in, (None, 0))(rng, jnp.arange(count))
 
@@ -26,17 +26,17 @@ def mean(
     *,
     count: int,
 ) -> tuple[Outputs, Carried]:
-    """Means of a function's outputs over the parts of a batch; of one part, the function itself.
+    """Averages a function's outputs over the parts of a batch.
 
     Args:
-      function: (carried, part, key) -> (outputs, carried), the latter handed from part to part.
-      carried: what the first part is given.
+      function: (carried, part, key) -> (outputs, carried); the second result goes to the next part.
+      carried: the value for the first part.
       batch: arrays [n, ...].
       rng: a key.
       count: number of parts, which divides n.
 
     Returns:
-      The means, and what the last part carries on.
+      The means, and the value that the last part returns.
     """
     if count == 1:
         return function(carried, batch, rng)

@@ -10,12 +10,12 @@ import optax
 
 
 class Average(NamedTuple):
-    """The average of the parameters after each step that changed them, and of the batch statistics that go with them.
+    """The moving average of the parameters and batch statistics over the steps that changed them.
 
     Attributes:
-      steps: how many it is over.
-      params: averaged; zeros before the first step.
-      batch_stats: likewise.
+      steps: number of these steps.
+      params: averaged parameters; zeros before the first step.
+      batch_stats: averaged batch statistics; zeros before the first step.
     """
 
     steps: Array
@@ -24,15 +24,15 @@ class Average(NamedTuple):
 
 
 def init(params: Any, batch_stats: Any) -> Average:
-    """The average over no step."""
+    """Returns the average over no steps."""
     return Average(jnp.zeros((), jnp.int32), *jax.tree.map(jnp.zeros_like, (params, batch_stats)))
 
 
 def update(average: Average, params: Any, batch_stats: Any, *, decay: float) -> Average:
-    """Takes in what a step has made.
+    """Updates the average by the result of a step.
 
-    The weights are those of a plain moving average, decay^0, decay^1, ... back from the newest, but they sum to 1
-    over the steps that were taken: what the parameters were initialised to has none, however short the run.
+    The weights are those of a plain moving average, decay^0, decay^1, ... back from the newest step, but they sum to 1
+    over the steps so far. So the initial parameters have no weight, however short the run.
     """
     steps = average.steps + 1
     log_decay = math.log(decay)
@@ -44,7 +44,7 @@ def update(average: Average, params: Any, batch_stats: Any, *, decay: float) -> 
 
 
 def warning(decay: float, *, steps: int) -> str:
-    """A line where a run is too short for its average to leave the first steps behind; empty elsewhere."""
+    """Returns a warning if a run is too short for its average to forget the first steps, else an empty string."""
     if steps < 2 or not 0 < steps * (1 - decay) < 1:
         return ""
     half = decay ** (steps / 2)

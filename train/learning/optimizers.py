@@ -11,7 +11,7 @@ from train.errors import UsageError
 
 
 def schedule(config: config_lib.Optimizer, *, steps_per_epoch: int, num_epochs: int) -> optax.Schedule:
-    """The learning rate by step: a linear rise, then as configured."""
+    """Returns the learning rate by step: a linear rise, then as configured."""
     total = num_epochs * steps_per_epoch
     warmup = min(round(config.warmup_epochs * steps_per_epoch), total // 2)
     peak = config.learning_rate
@@ -29,7 +29,7 @@ def schedule(config: config_lib.Optimizer, *, steps_per_epoch: int, num_epochs: 
 
 
 def build(config: config_lib.Optimizer, learning_rate: optax.Schedule) -> optax.GradientTransformation:
-    """The optimiser by name, of gradients that are clipped first; sgd decays weights as PyTorch does, through them."""
+    """Returns the optimiser by name, after clipping gradients; sgd adds weight decay to the gradient, like PyTorch."""
     mask = None if config.decay_vectors else decayed
     optimizers = {
         "adamw": lambda: optax.adamw(learning_rate, weight_decay=config.weight_decay, mask=mask),
@@ -43,7 +43,7 @@ def build(config: config_lib.Optimizer, learning_rate: optax.Schedule) -> optax.
 
 
 def decayed(params: Any) -> Any:
-    """Whether each parameter is a weight: of rank 2 or more, and no bias, of which Flax' attention has such, too."""
+    """Returns whether each parameter is a weight: of rank 2 or more, and not a bias, as in Flax' attention."""
 
     def is_weight(path: Any, leaf: Any) -> bool:
         return leaf.ndim > 1 and getattr(path[-1], "key", "") != "bias"

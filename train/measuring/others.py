@@ -26,7 +26,7 @@ _TFDS_NAMES = {
 
 
 class Corrupted(NamedTuple):
-    """Images of one corruption at one severity, uint8, and their classes."""
+    """Images with one corruption at one severity, uint8, and their classes."""
 
     name: str
     images: np.ndarray
@@ -36,13 +36,13 @@ class Corrupted(NamedTuple):
 def outside(
     names: Sequence[str], shape: tuple[int, ...], config: config_lib.Data, *, count: int
 ) -> dict[str, np.ndarray]:
-    """Images of other data sets, made as large and as coloured as the run's.
+    """Loads images from other data sets, in the size and channels of the run's images.
 
     Args:
-      names: data sets, a user's own too, or "noise": pixels drawn uniformly; that of the run is left out.
-      shape: [h, w, c] of the run's images.
-      config: of the run's data, which says where the others lie.
-      count: how many of each, at most.
+      names: data sets, including a user's own, or "noise", uniform random pixels; the run's own is skipped.
+      shape: shape [h, w, c] of the run's images.
+      config: configuration of the run's data, with the folders of the others.
+      count: largest number of images from each.
 
     Returns:
       uint8 images [n, h, w, c] by name.
@@ -88,15 +88,15 @@ def resized(images: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def released(folder: pathlib.Path, samples: Arrays, *, limit: int) -> Iterator[Corrupted]:
-    """CIFAR-C as released: from <corruption>.npy and labels.npy, five severities one after the other.
+    """Loads CIFAR-C as released, from <corruption>.npy and labels.npy, with five severities one after the other.
 
     Args:
-      folder: of those files.
-      samples: images and labels of the run's test split, which they have to be corruptions of.
+      folder: the folder of these files.
+      samples: images and labels of the run's test split, from which the files must come.
       limit: images of each severity; 0 takes all.
 
     Raises:
-      UsageError: if there are none, or they are of other images.
+      UsageError: if there are no files, or they come from other images.
     """
     images, labels = samples
     names = [name for name in (*RELEASED, *RELEASED_EXTRAS) if (folder / f"{name}.npy").is_file()]

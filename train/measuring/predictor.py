@@ -32,7 +32,7 @@ Wrap = Callable[[PredictFn, Means], PredictFn]
 
 @dataclasses.dataclass(frozen=True)
 class Rescaling:
-    """Mixup's test-time transformation, or half of it, as a Wrap."""
+    """Mixup's test-time correction, or half of it, as a Wrap."""
 
     alpha: float
     halves: Halves
@@ -50,25 +50,25 @@ class Rescaling:
 
 
 class Maps(NamedTuple):
-    """What a model makes of inputs: images in [0, 1], or rows as they are."""
+    """The functions of a model on inputs: images in [0, 1], or unchanged rows."""
 
     logits: PredictFn
     embedding: PredictFn
 
 
 class Predictor:
-    """A model with its state, in eval mode; it normalises what it is given.
+    """A model with its state, in evaluation mode, which normalises its inputs.
 
     Args:
       model: the model.
       state: its parameters and batch statistics.
-      mean: of the inputs, per channel.
-      std: likewise.
-      means: of the data that it was trained on.
-      batch_size: samples per pass over the devices; results do not depend on it.
+      mean: mean of the inputs per channel.
+      std: standard deviation of the inputs per channel.
+      means: means of the training data.
+      batch_size: samples per batch over all devices; results do not depend on it.
 
     Attributes:
-      progress: called after each batch.
+      progress: a function to call after each batch.
     """
 
     def __init__(
@@ -90,11 +90,11 @@ class Predictor:
 
     @property
     def embeds(self) -> bool:
-        """Whether the model has embeddings."""
+        """Returns whether the model has embeddings."""
         return not lacking(self._model, MAPS)
 
     def wrapped(self, wrap: Wrap | None) -> "Predictor":
-        """The same model, its logits function wrapped before it is measured, and attacked."""
+        """Returns the same model with a wrapped logits function, for measures and attacks."""
         other = copy.copy(self)
         other._wrap = wrap
         return other
@@ -103,13 +103,13 @@ class Predictor:
         """Calls function(maps, *arrays, parameters, **options) in batches, on all devices.
 
         Args:
-          function: of a module, so that it is compiled once; all it returns has a leading axis of samples.
-          *arrays: host arrays with a leading axis of samples.
-          parameters: numbers that are the same for all samples, given where not None.
-          **options: hashable, and part of the compiled program.
+          function: a function at module level, so that it is compiled once; its results start with an axis of samples.
+          *arrays: host arrays that start with an axis of samples.
+          parameters: numbers that are the same for all samples, passed if not None.
+          **options: hashable options, which are part of the compiled program.
 
         Returns:
-          What function returns, on the host, for all samples in their order.
+          The function's results for all samples in order, on the host.
         """
         program = _compiled(self._model, self._wrap, function, parameters is not None, tuple(options.items()))
         n, devices = len(arrays[0]), jax.local_device_count()
@@ -137,17 +137,17 @@ def load(
 
     Args:
       folder: the run folder.
-      best: whether to take the best checkpoint in place of the newest.
-      ema: whether to take averaged parameters in place of the last ones.
-      data_dir: where tfds' data lie, if not where the run found them.
-      manual_dir: of original files, likewise.
-      **options: of the Predictor.
+      best: whether to load the best checkpoint instead of the newest.
+      ema: whether to load averaged parameters instead of the last ones.
+      data_dir: folder with the prepared data of tfds, if not the run's own.
+      manual_dir: folder with original files, if not the run's own.
+      **options: options of the Predictor.
 
     Returns:
       The run's configuration, its data and its model.
 
     Raises:
-      UsageError: if there is no run or no checkpoint, none such, or its data are missing.
+      UsageError: if there is no run or no such checkpoint, or its data are missing.
     """
     config = config_lib.read(folder / "config.json", Config)
     _check(config, folder, best=best, ema=ema)
@@ -165,15 +165,15 @@ def load(
 def restored(
     folder: pathlib.Path, config: Config, dataset: Dataset, *, best: bool = False, ema: bool = False, **options: Any
 ) -> Predictor:
-    """The model that a checkpoint in a run folder holds.
+    """Restores the model of a checkpoint in a run folder.
 
     Args:
       folder: the run folder.
-      config: of the run.
-      dataset: of the run; its samples are not looked at.
-      best: whether it is the best checkpoint, rather than the newest.
-      ema: whether its parameters are the averaged ones.
-      **options: of the Predictor.
+      config: the run's configuration.
+      dataset: the run's data; its samples are not used.
+      best: whether to load the best checkpoint instead of the newest.
+      ema: whether to load averaged parameters instead of the last ones.
+      **options: options of the Predictor.
 
     Raises:
       UsageError: if there is no such checkpoint.
@@ -192,7 +192,7 @@ def restored(
 
 
 def _check(config: Config, folder: pathlib.Path, *, best: bool, ema: bool) -> None:
-    """Raises a UsageError where the run has not kept what is asked for."""
+    """Raises a UsageError if the run has not kept the requested parameters."""
     if best and not config.keep_best:
         raise UsageError(f"{folder} keeps no best checkpoint: train with --config.keep_best=accuracy")
     if ema and not config.optimizer.ema:
@@ -224,7 +224,7 @@ def _compiled(model: nn.Module, wrap: Wrap | None, function: Callable, parametri
 
 
 def _padded(part: Any, size: int) -> Any:
-    """The last batch filled up with its last sample; all batches have one shape."""
+    """Fills up the last batch with its last sample, so that all batches have the same shape."""
     return part if len(part) == size else part[np.minimum(np.arange(size), len(part) - 1)]
 
 

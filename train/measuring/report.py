@@ -22,8 +22,8 @@ def write(out: pathlib.Path, run: pathlib.Path, sections: dict[str, Section], co
     Args:
       out: the folder, made here.
       run: the folder of the run that was measured.
-      sections: what was measured.
-      command: how.
+      sections: the sections of the evaluation.
+      command: the command that made it.
     """
     report = {
         "run": str(run),
@@ -46,7 +46,7 @@ def write(out: pathlib.Path, run: pathlib.Path, sections: dict[str, Section], co
 
 
 def warnings(sections: dict[str, Section]) -> list[str]:
-    """What makes numbers mean less than they seem to."""
+    """Returns warnings about numbers that may mislead."""
     found = []
     if attacked := sections.get("attacks"):
         zero = attacked.settings[ZERO_GRADIENTS]

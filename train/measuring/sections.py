@@ -115,7 +115,7 @@ def clean(predictor: Predictor, samples: Samples, held_out: Samples | None) -> S
 
 
 def training(predictor: Predictor, samples: Samples) -> Section:
-    """Accuracy on what was trained on: whether the network fits it."""
+    """Measures accuracy on the training samples: whether the network fits them."""
     samples = samples.first(NUM_TRAINED)
     logits = jnp.asarray(predictor.map(outputs, samples.inputs))
     accuracy = accuracy_of(logits, jnp.asarray(samples.labels))
@@ -123,7 +123,7 @@ def training(predictor: Predictor, samples: Samples) -> Section:
 
 
 def rescaled(predictor: Predictor, samples: Samples, *, alpha: float) -> Section:
-    """Accuracy, NLL and ECE with and without Mixup's test-time transformation, and with half of it."""
+    """Measures accuracy, NLL and ECE with and without Mixup's test-time correction, and with each half of it."""
     wraps: dict[str, Wrap | None] = {"plain": None}
     wraps |= {halves.title: Rescaling(alpha, halves) for halves in RESCALINGS.values()}
     table, labels = {}, jnp.asarray(samples.labels)

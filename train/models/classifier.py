@@ -59,18 +59,18 @@ def norm(train: bool, dtype: Any, **options: Any) -> nn.Module:
 
 
 def lacking(model: Any, names: Sequence[str]) -> list[str]:
-    """Which of these a model has not."""
+    """Returns which of these names a model lacks."""
     fields = getattr(type(model), "__dataclass_fields__", {})
     return [name for name in names if not hasattr(type(model), name) and name not in fields]
 
 
 def attention(model: Any, maps: Float[Array, "n r d"]) -> Float[Array, "n r"]:
-    """How much positions of a model's last maps count: as it says, or by their agreement with the mean."""
+    """Weighs positions of a model's last maps, by its own attention or by similarity to the mean."""
     return jaxmix.attention.gap_attention(maps) if lacking(model, ["attention"]) else model.attention(maps)
 
 
 class Whole(NamedTuple):
-    """A model that has no maps within: its logits stand for all three."""
+    """A model without inner maps: its logits stand for all three maps."""
 
     model: Any
 
@@ -88,7 +88,7 @@ class Whole(NamedTuple):
 
 
 def as_maps(model: Any) -> Any:
-    """A model's three maps."""
+    """Returns a model with the three maps, wrapped if needed."""
     return Whole(model) if lacking(model, MAPS) else model
 
 

@@ -20,24 +20,24 @@ Metrics = list[dict[str, float]]
 
 
 class Checkpoints:
-    """The checkpoints of a run, in <folder>/<step>; the newest two are kept, and the best one where that is asked for.
+    """The checkpoints of a run, in <folder>/<step>: the newest two and, with keep_best, the best.
 
-    One becomes visible all at once, by a rename, when its files and its manifest are written.
-    What the newest whole one holds is restored; others are passed over, in one line each.
+    A rename makes a checkpoint visible when its files and its manifest are written. The newest whole
+    checkpoint is restored. Broken ones are skipped, with one line each.
 
     Args:
-      folder: of all checkpoints.
-      fingerprint: of the run's configuration.
-      writes: whether to save here, and so to set aside what is broken.
-      keep_best: measure of the validation split by which one is the best, the first of equals; a reader takes
-        that one in place of the newest.
+      folder: the folder of all checkpoints.
+      fingerprint: fingerprint of the run's configuration.
+      writes: whether to save here, and so to rename broken checkpoints.
+      keep_best: measure of the validation split that chooses the best checkpoint, the first on a tie; a reader
+        restores that one instead of the newest.
 
     Attributes:
-      step: of the one that is restored; 0 where there is none.
-      best: of the best one; 0 where there is none.
+      step: step of the restored checkpoint; 0 if there is none.
+      best: step of the best checkpoint; 0 if there is none.
 
     Raises:
-      CheckpointError: if there are checkpoints, and none is whole.
+      CheckpointError: if there are checkpoints, but none is whole.
     """
 
     def __init__(self, folder: pathlib.Path, fingerprint: str = "", *, writes: bool = False, keep_best: str = ""):
@@ -55,7 +55,7 @@ class Checkpoints:
             self.step, _ = _newest(self._folder)
 
     def improves(self, measured: Mapping[str, float]) -> bool:
-        """Whether what was measured of the validation split is better than the best; never where none is kept."""
+        """Returns whether measures of the validation split beat the best checkpoint; False if none is kept."""
         score = best.score(self._keep_best, measured)
         return score is not None and score > self._score
 
@@ -64,12 +64,12 @@ class Checkpoints:
 
         Args:
           state: the same in all processes.
-          metrics: of the steps of an epoch that goes on.
-          means: of the training split.
-          measured: of the validation split, at the end of an epoch.
+          metrics: metrics of the steps of the current epoch.
+          means: means of the training split.
+          measured: measures of the validation split, at the end of an epoch.
 
         Raises:
-          UnwritableError: if the disk does not take them; those before stay as they are.
+          UnwritableError: if the disk is not writable; earlier checkpoints stay as they are.
         """
         step = int(state.step)
         partial = self._folder / f"saving-{step}"
@@ -93,10 +93,10 @@ class Checkpoints:
         self.step = step
 
     def restore(self, like: TrainState, *, allow_config_change: bool = True) -> TrainState:
-        """The newest state, placed like another of the same shapes and dtypes.
+        """Restores the newest state, placed like another of the same shapes and dtypes.
 
         Raises:
-          UsageError: if there is none, or one of other shapes or dtypes, or of another configuration.
+          UsageError: if there is none, or if it has other shapes or dtypes, or another configuration.
         """
         wanted = _tree(like)
         content = manifest.read(self._path())
@@ -111,11 +111,11 @@ class Checkpoints:
         return parallel.to_local(TrainState(**self._read("state", checkpoint.args.StandardRestore(abstract))))
 
     def metrics(self) -> Metrics:
-        """The metrics that lie with the newest state."""
+        """Returns the metrics that were saved with the newest state."""
         return self._read("metrics", checkpoint.args.JsonRestore())
 
     def means(self, like: Means) -> Means:
-        """The means of the data that the newest state was trained on, shaped like others."""
+        """Returns the means of the data that the newest state was trained on, shaped like others."""
         return Means(**self._read("means", checkpoint.args.StandardRestore(like._asdict())))
 
     def _path(self) -> pathlib.Path:

@@ -24,7 +24,7 @@ Result = TypeVar("Result")
 
 
 def names_cluster(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether this process was started as one of several by SLURM or on a TPU pod."""
+    """Returns whether SLURM or a TPU pod started this process as one of several."""
     step = "SLURM_STEP_NODELIST" in environment  # set by srun, not by an allocation alone
     return (step and int(environment.get("SLURM_NTASKS", "1")) > 1) or "," in environment.get(
         "TPU_WORKER_HOSTNAMES", ""
@@ -32,13 +32,13 @@ def names_cluster(environment: Mapping[str, str] = os.environ) -> bool:
 
 
 def join(distributed: bool, coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
-    """Joins the other processes, before anything else asks JAX for devices; alone, does nothing.
+    """Joins the other processes, before anything else asks JAX for devices; does nothing for a single process.
 
     Args:
-      distributed: whether JAX is to find the cluster by itself.
-      coordinator: host:port of process 0; with it the next two.
-      num_processes: how many there are.
-      process_id: which of them this is.
+      distributed: whether to let JAX find the cluster.
+      coordinator: host:port of process 0; needs the next two.
+      num_processes: number of processes.
+      process_id: index of this process.
     """
     if not (coordinator or distributed or names_cluster()):
         return
@@ -52,14 +52,14 @@ def join(distributed: bool, coordinator: str | None, num_processes: int | None, 
 
 
 def keep_programs(folder: pathlib.Path) -> None:
-    """Keeps compiled programs in a folder, for further runs of the same ones."""
+    """Keeps compiled programs in a folder, for later runs of the same programs."""
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 
 @contextlib.contextmanager
 def compiled_anew() -> Iterator[None]:
-    """Takes no kept program: one may have been compiled for other cores, and be slower or faster for that."""
+    """Disables kept programs, which may have been compiled for other cores and so have another speed."""
     config: Any = jax.config
     folder = config.jax_compilation_cache_dir
     config.update("jax_compilation_cache_dir", None)
@@ -72,7 +72,7 @@ def compiled_anew() -> Iterator[None]:
 
 
 def new_folder(name: str) -> pathlib.Path:
-    """A run folder named after what is run and when."""
+    """Returns a new run folder, named after the run and the time."""
     if jax.process_count() > 1:
         raise UsageError("several processes need one run folder: name it by --workdir")
     plain = re.sub(r"[^\w.=-]+", "_", name).strip("_")[:100]
@@ -80,12 +80,12 @@ def new_folder(name: str) -> pathlib.Path:
 
 
 def leads() -> bool:
-    """Whether this is the process that writes and reports."""
+    """Returns whether this process writes and reports."""
     return jax.process_index() == 0
 
 
 def in_all(action: Callable[[], Result]) -> Result:
-    """Runs an action in every process, and returns its result; where it fails in one, all of them end."""
+    """Runs an action in every process and returns its result; if it fails in one process, all end."""
     failure: Exception | None = None
     try:
         result = action()
@@ -99,7 +99,7 @@ def in_all(action: Callable[[], Result]) -> Result:
 
 
 def agreed(value: int, what: str) -> int:
-    """The value, which all processes have; a UsageError where they differ."""
+    """Returns a value that all processes share; raises a UsageError if they differ."""
     if jax.process_count() > 1:
         values = multihost_utils.process_allgather(np.int32(value)).tolist()
         if len(set(values)) > 1:
@@ -108,12 +108,12 @@ def agreed(value: int, what: str) -> int:
 
 
 def in_leader(action: Callable[[], Result]) -> Result | None:
-    """Runs an action in the leading process only; the others wait for it, and end where it fails."""
+    """Runs an action in the leading process only; the others wait, and end if it fails."""
     return in_all(lambda: action() if leads() else None)
 
 
 def steps_to_agree() -> int:
-    """How often processes ask one another for signals: a process alone may at every step."""
+    """Returns how many steps pass between exchanges of signals among processes; 1 for a single process."""
     return 1 if jax.process_count() == 1 else 10
 
 
@@ -124,7 +124,7 @@ def agreed_signal(signal: int) -> int:
 
 @contextlib.contextmanager
 def ended_by_others() -> Iterator[None]:
-    """Names the cause of what JAX raises where another process has ended."""
+    """Turns JAX's errors after the end of another process into an error that names the cause."""
     try:
         yield
     except jax.errors.JaxRuntimeError as error:

@@ -29,12 +29,12 @@ class Column(NamedTuple):
 
 
 class Display(NamedTuple):
-    """How runs of one kind are shown.
+    """How to show runs of one kind.
 
     Attributes:
-      columns: measures of splits in the closing table; the line of an epoch has the first two.
-      training: metrics of training in the line of an epoch, besides the loss, of those that a run has.
-      panels: of the curves.
+      columns: measures of splits in the closing table; an epoch's line has the first two.
+      training: training metrics in an epoch's line besides the loss, if the run has them.
+      panels: panels of the curves.
     """
 
     columns: Sequence[Column]
@@ -43,7 +43,7 @@ class Display(NamedTuple):
 
 
 class Report:
-    """A run folder being written, and the progress of the run; silent in all processes but the leading one."""
+    """Writes a run folder and shows the run's progress, in the leading process only."""
 
     def __init__(self, folder: pathlib.Path, title: str, display: Display, *, step: int, total_steps: int, leads: bool):
         self._folder, self._display, self._leads = folder, display, leads

@@ -24,21 +24,21 @@ LOCK, CONFIG, ENVIRONMENT, METRICS = "lock", "config.json", "environment.json", 
 
 
 def claim(folder: pathlib.Path, config: Any, *, digest: str = "", allow_change: bool = False) -> IO[str]:
-    """Makes the folder of a new run, or checks that the run in it is the one to go on with.
+    """Makes the folder of a new run, or checks that it contains the run to resume.
 
     Args:
       folder: the run folder.
-      config: of the run.
-      digest: of a user's own data, else empty.
-      allow_change: whether the run in it may have had another configuration, or other data.
+      config: the run's configuration.
+      digest: digest of a user's own data, else empty.
+      allow_change: whether the run in the folder may have another configuration or other data.
 
     Returns:
-      The folder's lock, to be closed at the end of the run; it ends with the process, too.
+      The folder's lock. Close it at the end of the run; it also ends with the process.
 
     Raises:
-      UsageError: if the folder holds something else, or another run.
+      UsageError: if the folder contains other files or another run.
       InUseError: if another program has the lock.
-      UnwritableError: if nothing can be written there.
+      UnwritableError: if the program cannot write there.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
