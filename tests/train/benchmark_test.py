@@ -85,11 +85,11 @@ def test_the_program_leaves_a_record_and_a_figure(tmp_path, monkeypatch, capsys)
     [
         (["--only=method"], "unknown table method: did you mean methods?"),
         (["--rounds=1"], "--rounds must be at least 2, got 1"),
-        (["--only="], "there is nothing to time"),
-        (["--topology=v5e:2x2", "--only=draws"], "leave --only, --peers, --rounds"),
-        (["--topology=v5e:2x2", "--rounds=9"], "leave --only, --peers, --rounds"),
+        (["--only="], "name a table to time"),
+        (["--topology=v5e:2x2", "--only=draws"], "drop --only, --peers and --rounds"),
+        (["--topology=v5e:2x2", "--rounds=9"], "drop --only, --peers and --rounds"),
         (["--topology=v5e:2x2"], "--topology needs libtpu, which compiles for TPUs where none is: pip install libtpu"),
-        (["--peers"], "--peers finds none of timm, torchvision, kornia, keras: install those"),
+        (["--peers"], "--peers finds none of timm, torchvision, kornia, keras: install one"),
     ],
 )
 def test_mistakes_end_with_code_2_and_one_line(flags, message, tmp_path, capsys, monkeypatch):
