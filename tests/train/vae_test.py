@@ -180,11 +180,11 @@ def test_k_mixup_in_latent_space_is_varmixup_with_transport():
         ("mix.vae={folder}/judge", "not from this version of the program"),
         (
             "mix.vae={folder} data.name=iris model.name=mlp data.batch_size=32",
-            "is of digits, image_size=0, channels=3, and this run of iris",
+            "was trained on digits, image_size=0, channels=3, but this run trains on iris",
         ),
         (
             "mix.vae={folder} data.image_size=64",
-            "is of digits, image_size=0, channels=3, and this run of digits, image_size=64",
+            "was trained on digits, image_size=0, channels=3, but this run trains on digits, image_size=64",
         ),
         ("mix.vae={folder} mix.policy=varmixup(interpolation='cubic')", "cannot be 'cubic': take one of linear, slerp"),
         ("mix.vae={folder} mix.policy=varmixup(real_fraction=2)", "real_fraction must lie in"),
