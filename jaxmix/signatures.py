@@ -116,7 +116,8 @@ def _filled(
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters)
     for option in chosen:
         if option not in known and not open_ended:
-            raise ValueError(f"{name} has no option {option}: {nearest(option, known, 'it has none')}")
+            options = f"it has {', '.join(known) or 'none'}"
+            raise ValueError(f"{name} has no option {option}: {nearest(option, known, options)}")
     filled = {option: value for option, value in given.items() if option in known} | dict(chosen)
     needed = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
     if lacking := [option for option in needed if option not in filled]:

@@ -145,6 +145,9 @@ def halves(batch, labels, rng, *, scale=1.0):
 def free(batch, labels, rng, *, mode: str | None = None, other: "str" = ""):
     return batch, labels
 
+def crowded(batch, labels, rng, *, a=0, b=0, c=0, d=0, e=0, f=0, g=0, h=0, i=0, j=0):
+    return batch, labels
+
 def attention(images):
     return images[..., 0]
 
@@ -172,6 +175,7 @@ def doubled(fn):
         ("own_mixes:other_names", "a function of (batch, labels, rng), by these names"),
         ("own_mixes:halfs()", "own_mixes has no function halfs: did you mean halves?"),
         ("own_mixes:halves(scales=2)", "own_mixes:halves has no option scales: did you mean scale?"),
+        ("own_mixes:crowded(zz=2)", "own_mixes:crowded has no option zz: it has a, b, c, d, e, f, g, h, i, j"),
         ("mix(pairing=roll, ratio=beta, mask=own_mixes:checkered())", "own_mixes:checkered needs cells="),
         ("own_mixis:halves", "own_mixis:halves: ModuleNotFoundError: No module named 'own_mixis'"),
     ):
