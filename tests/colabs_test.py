@@ -22,7 +22,7 @@ from train.running.figures import figure
 
 FOLDER = pathlib.Path(__file__).parents[1] / "colabs"
 NAMES = ("quickstart", "kmixup", "hmix_gmix", "mixup_regularization", "varmixup", "multimix")
-MOST = 0.01  # by which pictures of the same may differ
+MOST = 0.04  # by which pictures of the same differ; JPEG alone makes up 0.03
 
 
 def read(name):
@@ -164,12 +164,12 @@ def test_every_notebook_runs_and_shows_what_it_showed(tmp_path, monkeypatch, pro
 
 
 def alike(one, other, most):
-    """Whether pictures are as large, to 3%, and differ by so much at most: colours in [0, 1], of a hundredth each."""
+    """Whether pictures are as large, to 3%, and 99 in 100 of their 64 x 64 parts as bright, to so much of white."""
     one, other = (Image.open(io.BytesIO(picture)).convert("RGB") for picture in (one, other))
     if np.abs(np.divide(one.size, other.size) - 1).max() > 0.03:
         return False
     small = [np.asarray(picture.resize((64, 64), Image.Resampling.BOX), float) / 255 for picture in (one, other)]
-    return np.abs(small[0] - small[1]).mean() <= most
+    return np.percentile(np.abs(small[0] - small[1]).max(axis=-1), 99) <= most
 
 
 def assert_same_numbers(one, other):
