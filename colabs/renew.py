@@ -15,9 +15,7 @@ import sys
 
 import nbclient
 import nbformat
-import numpy as np
 from PIL import Image
-from sklearn.cluster import KMeans
 
 FOLDER = pathlib.Path(__file__).parent
 PICTURES = FOLDER.parent / ".github"
@@ -31,16 +29,11 @@ def digest(notebook):
 
 def smaller(png):
     """The same picture in fewer bytes, and their kind: in 256 colours, or, with too many for these, as JPEG."""
-    pixels, written = np.asarray(Image.open(io.BytesIO(png)).convert("RGB")), io.BytesIO()
-    colours, index, counts = np.unique(pixels.reshape(-1, 3), axis=0, return_inverse=True, return_counts=True)
-    if 10 * len(colours) > len(index):  # photographs
-        Image.fromarray(pixels).save(written, "jpeg", quality=80)
+    picture, written = Image.open(io.BytesIO(png)).convert("RGB"), io.BytesIO()
+    if picture.getcolors(picture.width * picture.height // 10) is None:  # photographs
+        picture.save(written, "jpeg", quality=80)
         return "jpeg", written.getvalue()
-    means = KMeans(min(256, len(colours)), n_init=1, max_iter=20, random_state=0)
-    means.fit(colours, sample_weight=np.sqrt(counts))
-    picture = Image.fromarray(means.labels_[index].reshape(pixels.shape[:2]).astype(np.uint8))
-    picture.putpalette(means.cluster_centers_.round().astype(np.uint8).tobytes())
-    picture.save(written, "png", optimize=True)
+    picture.quantize(256, dither=Image.Dither.NONE).save(written, "png", optimize=True)
     return "png", written.getvalue()
 
 

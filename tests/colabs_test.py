@@ -8,8 +8,8 @@ import json
 import pathlib
 import re
 
+import nbclient
 import nbformat
-from nbmake import nb_run
 import numpy as np
 from PIL import Image
 import pytest
@@ -147,7 +147,7 @@ def test_what_follows_the_setting_is_told_from_what_does_not():
 
 
 @pytest.mark.slow
-def test_every_notebook_runs_and_shows_what_it_showed(tmp_path, monkeypatch, programs):
+def test_every_notebook_runs_and_shows_what_it_showed(monkeypatch, programs):
     """One after another in one kernel, which forgets its names between them: JAX starts once.
 
     Cells that follow the setting train less here. Of these only the size of figures is compared, and that they are not
@@ -161,10 +161,9 @@ def test_every_notebook_runs_and_shows_what_it_showed(tmp_path, monkeypatch, pro
     together = notebooks[0] | {"cells": [cell for notebook in notebooks for cell in (*notebook["cells"], forget)]}
     for number, cell in enumerate(together["cells"]):
         together["cells"][number] = cell | {"id": str(number)}
-    (tmp_path / "together.ipynb").write_text(json.dumps(together))
-    result = nb_run.NotebookRun(tmp_path / "together.ipynb", default_timeout=300).execute()
-    assert result.error is None, result.error and result.error.trace
-    left = iter(result.nb.cells)
+    notebook = nbformat.reads(json.dumps(together), as_version=4)
+    client = nbclient.NotebookClient(notebook, timeout=300, coalesce_streams=True)
+    left = iter(client.execute(cwd=FOLDER.parent).cells)
     for name, notebook in zip(NAMES, notebooks, strict=True):
         ran = list(itertools.islice(left, len(notebook["cells"]) + 1))[:-1]
         now = [cell for cell in ran if cell.cell_type == "code"]
