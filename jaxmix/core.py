@@ -276,9 +276,21 @@ def _select(x: Array, partner: Array, weight: Array) -> Array:
 
 def _blend(x: Array, partner: Array, weight: Array) -> Array:
     """Returns weight x + (1 - weight) x[partner], typed like x."""
-    wide = dtypes.widened(x)
-    weight = jnp.expand_dims(weight, range(weight.ndim, x.ndim)).astype(wide.dtype)
-    return dtypes.narrowed(weight * wide + (1 - weight) * dtypes.widened(layout.rows(x, partner)), x.dtype)
+    own, other = dtypes.widened(x), dtypes.widened(layout.rows(x, partner))
+    wide = jnp.expand_dims(weight, range(weight.ndim, x.ndim)).astype(own.dtype)
+    if weight.ndim == 1:
+        return dtypes.narrowed(_mean(wide, own, other), x.dtype)
+    return dtypes.narrowed(jax.lax.platform_dependent(wide, own, other, tpu=_mean_tpu, default=_mean), x.dtype)
+
+
+def _mean(weight: Array, own: Array, other: Array) -> Array:
+    """Returns weight own + (1 - weight) other."""
+    return weight * own + (1 - weight) * other
+
+
+def _mean_tpu(weight: Array, own: Array, other: Array) -> Array:
+    """Returns the same without 1 - weight, which XLA would write to memory; as exact where the weight is 0 or 1."""
+    return weight * own + (other - weight * other)
 
 
 def _looking(part: Any, **seen: Any) -> Any:
