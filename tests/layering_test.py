@@ -29,7 +29,8 @@ LAYERS = {
     "pairings": {"pairings.plain", "pairings.transporting", "pairings.labelled"},
     "masks.noise": {"types", "checks", "masks.axes"},
     "masks.grids": {"types", "checks", "masks.axes"},
-    "masks": {"masks.shapes", "masks.guided", "masks.noise", "masks.grids"},
+    "masks.smooth": {"types", "checks", "masks.axes"},
+    "masks": {"masks.shapes", "masks.guided", "masks.noise", "masks.grids", "masks.smooth"},
     "signatures": {"types"},
     "core": {"types", "checks", "dtypes", "layout", "signatures"},
     "blending": {"types", "core", "masks", "pairings", "ratios"},
@@ -156,7 +157,7 @@ def test_the_library_calls_jit_around_its_while_loops_only_and_sets_no_configura
     """A loop over closures would be compiled anew at every call outside of jit; nothing else is worth one."""
     for name, tree in modules("jaxmix"):
         assert "update" not in names(tree), name
-        assert ("jit" in names(tree)) == (name in {"assignment", "ratios", "masks.noise", "masks.shapes"}), name
+        assert ("jit" in names(tree)) == (name in {"assignment", "ratios", "masks.noise", "masks.smooth"}), name
 
 
 def floor_of(module):

@@ -10,7 +10,8 @@ computes them by the function that its own option `guide` names.
 from jaxmix.masks.grids import grid
 from jaxmix.masks.guided import salient_box, salient_cells
 from jaxmix.masks.noise import fourier
-from jaxmix.masks.shapes import box, framed_box, gaussian, smooth_spot, uniform
+from jaxmix.masks.shapes import box, framed_box, gaussian, uniform
+from jaxmix.masks.smooth import smooth_box, smooth_spot
 
 __all__ = [
     "box",
@@ -20,6 +21,7 @@ __all__ = [
     "grid",
     "salient_box",
     "salient_cells",
+    "smooth_box",
     "smooth_spot",
     "uniform",
 ]

@@ -1,9 +1,7 @@
 """Masks with one shape at a random place."""
 
-import functools
 import math
 
-import jax
 from jax import Array
 import jax.numpy as jnp
 from jaxtyping import Bool, Float, PRNGKeyArray
@@ -152,66 +150,3 @@ def gaussian(space: Space, ratio: Float[Array, " n"], rng: PRNGKeyArray) -> Floa
     spot = math.prod(axes.spread(profiles))
     own = jnp.expand_dims(ratio < 0.5, range(1, 1 + len(space)))
     return jnp.where(own, spot, 1 - spot)
-
-
-def smooth_spot(space: Space, ratio: Float[Array, " n"], rng: PRNGKeyArray) -> Float[Array, "n *space"]:
-    r"""Gives a bell-shaped spot to the partner, with a width that meets the ratio: SmoothMix' mask.
-
-    .. math:: W_j = 1 - \exp\Big(-\sum_i \frac{(j_i - c_i)^2}{2 \sigma^2 N_i^2}\Big)
-
-    The sum is over the axes longer than 1, of lengths :math:`N_i`. The centre c is uniform over
-    the lower edges of the places, as in the released code for the paper's circle. That code draws
-    :math:`\sigma` uniformly between 1/4 and 1/2, which determines the share. Here :math:`\sigma`
-    makes the mean of the weights equal to the requested ratio.
-
-    Args:
-      space: the lengths of the sample's axes, such as (h, w); axes of length 1 are covered
-        whole.
-      ratio: each sample's own share, [n], in [0, 1].
-      rng: a JAX key, for the centres.
-
-    Returns:
-      Weights [n, *space], in [0, 1].
-
-    Raises:
-      ValueError: if no axis of space is longer than 1, or an axis has length 0.
-
-    Example:
-      >>> masks.smooth_spot((4,), jnp.array([0.5]), jax.random.key(2)).round(1)
-      Array([[1. , 0.7, 0.1, 0.1]], dtype=float32)
-
-    References:
-      Lee et al., `SmoothMix: a Simple Yet Effective Data Augmentation to Train Robust Classifiers
-      <https://doi.org/10.1109/CVPRW50498.2020.00386>`_, 2020
-    """
-    axes.rank(space)
-    squares = []
-    for length, border in zip(space, axes.random_centres(space, len(ratio), rng), strict=True):
-        distance = (jnp.arange(length, dtype=jnp.int32)[None] - border[:, None]).astype(jnp.float32) + 0.5
-        squares.append((distance / length) ** 2 if length > 1 else jnp.zeros_like(distance))
-    return 1 - functools.reduce(jnp.multiply, axes.spread(_profiles(squares, _sharpness(squares, 1 - ratio))))
-
-
-def _profiles(squares: list[Float[Array, "n _"]], sharpness: Float[Array, " n"]) -> list[Float[Array, "n _"]]:
-    """Returns the factor of a bell of width 1 / sharpness along each axis."""
-    return [jnp.exp(-(sharpness[:, None] ** 2) * square / 2) for square in squares]
-
-
-@jax.jit  # outside of one, every call would compile the loop anew
-def _sharpness(squares: list[Float[Array, "n _"]], area: Float[Array, " n"]) -> Float[Array, " n"]:
-    """Finds 1 / width at which a bell's mean is `area`, by bisection and a Newton step, which carries the gradient."""
-
-    def mean(sharpness: Float[Array, " n"]) -> Float[Array, " n"]:
-        return functools.reduce(jnp.multiply, [jnp.mean(profile, axis=1) for profile in _profiles(squares, sharpness)])
-
-    def halve(_: Array, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
-        low, high = bounds
-        middle = (low + high) / 2
-        wide = mean(middle / (1 - middle)) > area
-        return jnp.where(wide, middle, low), jnp.where(wide, high, middle)
-
-    low, high = jax.lax.fori_loop(0, 16, halve, (jnp.zeros_like(area), jnp.ones_like(area)))
-    middle = jax.lax.stop_gradient((low + high) / 2)
-    sharpness = middle / (1 - middle)
-    reached, slope = jax.jvp(mean, (sharpness,), (jnp.ones_like(sharpness),))
-    return sharpness + jnp.where(slope < -1e-4, (area - reached) / jnp.minimum(slope, -1e-4), 0)
