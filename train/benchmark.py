@@ -1,17 +1,19 @@
 """Times mixing against copying the memory and against hand-written code, on the devices that JAX finds.
 
-Usage: python -m train.benchmark [--only=TABLES] [--peers] [--rounds=N] [--workdir=FOLDER] [--results=FILE]
-       python -m train.benchmark --topology=v5e:2x2 [--workdir=FOLDER] [--results=FILE]
+Usage: python -m train.benchmark [--only=TABLES] [--peers] [--rounds=N] [--workdir=FOLDER] [--results=FILE] [--update]
+       python -m train.benchmark --topology=v5e:2x2 [--only=TABLES] [--workdir=FOLDER] [--results=FILE] [--update]
 
-Tables: methods (by batch size, against a copy and against hand-written Mixup and CutMix; compile
-time and memory), scratch (with results that overwrite the previous ones), draws (random numbers),
-transport (k-mixup by k and solver), hull (MultiMix by number of points), steps (training steps
-against ERM), devices (processor time by number of devices of one CPU). --peers adds other
-installed libraries, on one core. Prints the tables and writes results.json and benchmark.png.
+Tables: methods (by batch size, against a copy), hand (Mixup and CutMix against hand-written ones),
+programs (compile time and memory), scratch (with results that overwrite the previous ones), draws
+(random numbers), transport (k-mixup by k and solver), hull (MultiMix by number of points), steps
+(training steps against ERM), devices (processor time by number of devices of one CPU). --peers adds
+other installed libraries, on one core. Prints the tables and writes results.json and benchmark.png.
 
---topology times nothing. It compiles the methods, and training steps of ResNet-50, for a TPU that
-need not be present. The tables show how much memory they move by XLA's estimate. This takes
-minutes.
+--topology times nothing. It compiles the methods (tpu_methods), and training steps of ResNet-50
+(tpu_steps), for a TPU that need not be present. The tables show how much memory they move by XLA's
+estimate. This takes minutes.
+
+--update keeps the other tables of the results. Each table records its command and date.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -30,7 +32,8 @@ from train.program import program
 if TYPE_CHECKING:
     from train.timing.report import Table
 
-TABLES = ("methods", "scratch", "draws", "transport", "hull", "steps", "devices")
+TABLES = ("methods", "hand", "programs", "scratch", "draws", "transport", "hull", "steps", "devices")
+TPU_TABLES = ("tpu_methods", "tpu_steps")
 PEERS = "peers"
 
 
@@ -40,6 +43,8 @@ def tables() -> "Mapping[str, Callable[[int], Table]]":
 
     return {
         "methods": mixing_tables.methods,
+        "hand": mixing_tables.hand,
+        "programs": mixing_tables.programs,
         "scratch": mixing_tables.scratch,
         "draws": mixing_tables.draws,
         "transport": mixing_tables.transport,
@@ -70,18 +75,20 @@ def main(argv: Sequence[str]) -> None:
         help="folder for the figure (%(default)s)",
     )
     add("--results", metavar="FILE", type=pathlib.Path, help="file for the results (results.json in the workdir)")
+    add("--update", action="store_true", help="keep the other tables of the results")
     flags = parser.parse_args(argv)
-    names = [name for name in flags.only.split(",") if name] if flags.only is not None else list(TABLES)
+    all_names = TPU_TABLES if flags.topology else TABLES
+    names = [name for name in flags.only.split(",") if name] if flags.only is not None else list(all_names)
     for name in names:
-        known("table", name, TABLES)
+        known("table", name, all_names)
     rounds = 50 if flags.rounds is None else flags.rounds
     if rounds < 2:
         raise UsageError(f"--rounds must be at least 2, got {rounds}")
     if flags.peers and not peers.installed():
         raise UsageError(f"--peers finds none of {', '.join(peers.PACKAGES)}: install one of them to compare with")
     names += [PEERS] * flags.peers
-    if flags.topology and (flags.only is not None or flags.peers or flags.rounds is not None):
-        raise UsageError("--topology compiles two tables and times nothing: drop --only, --peers and --rounds")
+    if flags.topology and (flags.peers or flags.rounds is not None):
+        raise UsageError("--topology times nothing: drop --peers and --rounds")
     if not names:
         raise UsageError("--only= names no table, and there is no --peers: name a table to time")
 
@@ -92,28 +99,29 @@ def main(argv: Sequence[str]) -> None:
         from train.timing import tpu_tables
 
         make = tpu_tables.tables(tpu_tables.device(flags.topology))
-        names, versions = list(make), {"libtpu": importlib.metadata.version("libtpu")}
+        versions = {"libtpu": importlib.metadata.version("libtpu")}
     else:
         make, versions = {name: functools.partial(table, rounds) for name, table in tables().items()}, {}
     workdir = flags.workdir.expanduser()
     results = (flags.results or workdir / "results.json").expanduser()
     for folder in (workdir, results.parent):
         folder.mkdir(parents=True, exist_ok=True)
-    record: dict[str, Any] = {
+    record: dict[str, Any] = {"topology": flags.topology, "tables": {}}
+    if flags.update:
+        record = benchmark_report.read(results, flags.topology)
+    run = {
         "command": shlex.join(["python", "-m", "train.benchmark", *argv]),
         "date": time.strftime("%Y-%m-%d"),
         "environment": run_folder.environment() | versions,
         "rounds": None if flags.topology else rounds,
-        "topology": flags.topology,
-        "tables": {},
     }
     for name in names:
         table = make[name]()
-        record["tables"][name] = table._asdict()
+        record["tables"][name] = table._asdict() | run
         run_folder.write_json(results, record)
         print("\n".join([f"{table.title}.", "", *benchmark_report.markdown(table), ""]), flush=True)
     print(results)
-    if "methods" in record["tables"]:
+    if "methods" in names:
         benchmark_report.draw(record, workdir / "benchmark.png")
         print(workdir / "benchmark.png")
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.conftest import taking
 from train import benchmark, readme
 from train.errors import UsageError
 from train.timing import (
@@ -31,6 +32,8 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 SMALL = {
     "methods": lambda rounds: mixing_tables.methods(rounds, batches=((32, 8),)),
+    "hand": lambda rounds: mixing_tables.hand(rounds, batches=((32, 8),)),
+    "programs": lambda rounds: mixing_tables.programs(rounds, n=32, size=8),
     "scratch": lambda rounds: mixing_tables.scratch(rounds, n=4, size=8),
     "draws": lambda rounds: mixing_tables.draws(rounds, sizes=(8,), alphas=(0.2,)),
     "transport": lambda rounds: mixing_tables.transport(rounds, n=16, groups=(4,)),
@@ -54,11 +57,16 @@ def test_every_table_is_of_numbers(name):
 
 
 @pytest.mark.slow
-def test_a_method_is_itself_against_itself():
-    rows = mixing_tables.methods(2, batches=((32, 8),)).rows
-    for name, column in (("copy", 3), ("mixup by hand", 4), ("cutmix by hand", 5)):
-        [row] = [row for row in rows if row[1] == name]
-        assert row[column] == [1, 1, 1]
+def test_a_copy_is_itself_against_itself():
+    table = mixing_tables.methods(2, batches=((32, 8), (16, 8)))
+    assert table.columns == ["method", "32 x 8 x 8 x 3, ms", "/ copy", "16 x 8 x 8 x 3, ms", "/ copy"]
+    assert [row[0] for row in table.rows] == list(mixing_tables.METHODS)
+    assert table.rows[0][::2] == ["copy", [1, 1, 1], [1, 1, 1]]
+
+
+def test_every_method_that_mixes_pairs_of_images_is_in_the_tables():
+    timed = {name.split()[0] for name in mixing_tables.METHODS}
+    assert timed - {"copy"} == {"kmixup", *taking("pairing")} - {"varmixup"}  # which costs what its VAE costs
 
 
 @pytest.mark.slow
@@ -69,15 +77,40 @@ def test_the_program_leaves_a_record_and_a_figure(tmp_path, monkeypatch, capsys)
     assert benchmark.main(flags) == 0
     record = json.loads(results.read_text())
     assert list(record["tables"]) == ["methods", "draws"]
-    assert record["command"] == f"python -m train.benchmark {' '.join(flags)}"
+    command = f"python -m train.benchmark {' '.join(flags)}"
+    assert [table["command"] for table in record["tables"].values()] == [command] * 2
     assert (tmp_path / "benchmark.png").read_bytes().startswith(b"\x89PNG")
     output = capsys.readouterr().out
     for name, table in record["tables"].items():
         assert "\n".join(benchmark_report.lines(record, name)) in output
         assert f"{table['title']}." in output
+
+
+def test_tables_that_are_made_anew_stand_among_the_old_ones_and_each_says_by_which_run(tmp_path, monkeypatch, capsys):
+    made = {name: lambda rounds, name=name: Table(f"{name} of {rounds}", ["a"], [["b"]]) for name in ("draws", "hull")}
+    monkeypatch.setattr(benchmark, "tables", lambda: made)
+    results = tmp_path / "record.json"
+    flags = ["--only=draws,hull", f"--workdir={tmp_path}", f"--results={results}"]
+    assert benchmark.main([*flags, "--rounds=2"]) == 0
+    (caption,) = benchmark_report.lines(json.loads(results.read_text()), "caption")
+    assert ": `draws`, `hull` by `python -m train.benchmark --only=draws,hull" in caption
+    assert benchmark.main(["--only=draws", "--update", *flags[1:], "--rounds=3"]) == 0
+    record = json.loads(results.read_text())
+    assert [(name, table["title"]) for name, table in record["tables"].items()] == [
+        ("draws", "draws of 3"),
+        ("hull", "hull of 2"),
+    ]
     (caption,) = benchmark_report.lines(record, "caption")
-    assert caption.startswith("Medians of 2 rounds")
-    assert record["date"] in caption
+    for name, table in record["tables"].items():
+        assert f"`{name}` by `{table['command']}`, {table['rounds']} rounds, " in caption
+        assert table["date"] in caption
+    results.write_text(json.dumps(record | {"topology": "v5e:2x2"}))
+    assert benchmark.main([*flags, "--update"]) == 2
+    results.unlink()
+    assert benchmark.main([*flags, "--update"]) == 2
+    of_another, missing = capsys.readouterr().err.strip().splitlines()
+    assert "is of the topology v5e:2x2, not None: give --results another name" in of_another
+    assert "--update finds no" in missing
 
 
 @pytest.mark.parametrize(
@@ -86,8 +119,8 @@ def test_the_program_leaves_a_record_and_a_figure(tmp_path, monkeypatch, capsys)
         (["--only=method"], "unknown table method: did you mean methods?"),
         (["--rounds=1"], "--rounds must be at least 2, got 1"),
         (["--only="], "name a table to time"),
-        (["--topology=v5e:2x2", "--only=draws"], "drop --only, --peers and --rounds"),
-        (["--topology=v5e:2x2", "--rounds=9"], "drop --only, --peers and --rounds"),
+        (["--topology=v5e:2x2", "--only=draws"], "unknown table draws: take one of tpu_methods, tpu_steps"),
+        (["--topology=v5e:2x2", "--rounds=9"], "--topology times nothing: drop --peers and --rounds"),
         (["--topology=v5e:2x2"], "--topology needs libtpu, which compiles for TPUs where none is: pip install libtpu"),
         (["--peers"], "--peers finds none of timm, torchvision, kornia, keras: install one"),
     ],
@@ -138,6 +171,18 @@ def test_what_is_recycled_is_what_is_computed():
         assert after.tolist() == [0, 2, 4, 6]
         before = after
     assert len(calls) == 2  # of its shape, of its program
+
+
+def test_what_was_compiled_before_is_compiled_anew():
+    traced = []
+
+    def function(x):
+        traced.append(x)
+        return 2 * x
+
+    jax.jit(function)(jnp.arange(4.0))
+    assert cost.compiled(function, jnp.arange(4.0)).call().tolist() == [0, 2, 4, 6]
+    assert len(traced) == 3  # before, of its shape, of its program
 
 
 @pytest.mark.slow

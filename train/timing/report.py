@@ -1,9 +1,11 @@
 """Writes the results of the benchmark: a record in JSON, tables in Markdown and a figure."""
 
 from collections.abc import Mapping, Sequence
+import json
 import pathlib
 from typing import Any, NamedTuple
 
+from train.errors import UsageError
 from train.running.figures import BLUE, ORANGE, figure
 
 Cell = str | float | list[float]
@@ -11,7 +13,7 @@ Cell = str | float | list[float]
 
 Record = Mapping[str, Any]
 
-TICKS = (0.5, 1, 2, 5, 10, 20)
+TICKS = (0.5, 1, 2, 5, 10, 20, 50)
 
 
 class Table(NamedTuple):
@@ -28,22 +30,47 @@ class Table(NamedTuple):
     rows: Sequence[Sequence[Cell]]
 
 
+def read(path: pathlib.Path, topology: str | None) -> dict[str, Any]:
+    """A record of the same kind, to be updated."""
+    if not path.is_file():
+        raise UsageError(f"--update finds no {path}: leave it, or say by --results what to update")
+    record = json.loads(path.read_text())
+    if record["topology"] != topology:
+        raise UsageError(f"{path} is of the topology {record['topology']}, not {topology}: give --results another name")
+    return record
+
+
+def table(record: Record, name: str) -> Table:
+    """One table of a record."""
+    return Table(*(record["tables"][name][field] for field in Table._fields))
+
+
 def lines(record: Record, name: str) -> list[str]:
-    """One table of a record in Markdown, or, as "caption", what is so of all of them."""
+    """One table of a record in Markdown, or, as "caption", what is so of all of them, and by which run each came."""
     if name != "caption":
-        return markdown(Table(**record["tables"][name]))
-    environment = record["environment"]
+        return markdown(table(record, name))
+    runs: dict[str, list[str]] = {}
+    for made, values in record["tables"].items():
+        runs.setdefault(_run(values), []).append(f"`{made}`")
+    by = "; ".join(f"{', '.join(made)} by {run}" for run, made in runs.items())
     if record.get("topology"):
         return [
-            f"What XLA reckons when it compiles for one TPU of {record['topology']}; nothing of this was timed. "
-            f"`{record['command']}`, libtpu {environment['libtpu']}, jax {environment['jax']}, {record['date']}."
+            f"What XLA reckons when it compiles for one TPU of {record['topology']}, without timing anything: {by}."
         ]
     return [
-        f"Medians of {record['rounds']} rounds, in each of which everything of a table is timed once in an order drawn "
-        "anew, and in brackets the quartiles; ratios are taken within a round, but for devices. "
-        f"`{record['command']}`, {environment['devices']} on {environment['host']}, jax {environment['jax']}, "
-        f"{record['date']}."
+        "Medians of so many rounds, in each of which everything of a table is timed once in an order drawn "
+        f"anew, and in brackets the quartiles; ratios are taken within a round, but for devices: {by}."
     ]
+
+
+def _run(values: Mapping[str, Any]) -> str:
+    """What made a table, where, by which version and when."""
+    environment, rounds = values["environment"], values["rounds"]
+    where = (
+        f"libtpu {environment['libtpu']}" if rounds is None else f"{environment['devices']} on {environment['host']}"
+    )
+    counted = [] if rounds is None else [f"{rounds} rounds"]
+    return ", ".join([f"`{values['command']}`", *counted, where, f"jax {environment['jax']}", values["date"]])
 
 
 def markdown(table: Table) -> list[str]:
@@ -69,18 +96,14 @@ def _digits(number: float) -> str:
 def draw(record: Record, path: pathlib.Path) -> None:
     """Each method's time as a ratio to a copy of the batch, by batch; lines are quartiles."""
     columns, rows = (record["tables"]["methods"][part] for part in ("columns", "rows"))
-    batches, methods = (list(dict.fromkeys(row[i] for row in rows)) for i in (0, 1))
-    place, methods = columns.index("/ copy"), methods[1:]
+    batches, methods = [column.removesuffix(", ms") for column in columns[1::2]], [row[0] for row in rows[1:]]
     drawn = figure(2.6 * len(batches) + 1.6, 0.3 * len(methods) + 1.2)
-    for axes, batch in zip(
-        drawn.subplots(1, len(batches), sharex=True, sharey=True, squeeze=False)[0], batches, strict=True
-    ):
-        for row in rows:
-            if row[0] == batch and row[1] in methods:
-                low, middle, high = row[place]
-                colour = ORANGE if row[1].endswith("by hand") else BLUE
-                spread = [[middle - low], [high - middle]]
-                axes.errorbar(middle, methods.index(row[1]), xerr=spread, fmt="o", color=colour, markersize=5)
+    plots = drawn.subplots(1, len(batches), sharex=True, sharey=True, squeeze=False)[0]
+    for place, (axes, batch) in enumerate(zip(plots, batches, strict=True)):
+        for i, row in enumerate(rows[1:]):
+            low, middle, high = row[2 + 2 * place]
+            colour = ORANGE if row[0].endswith("by hand") else BLUE
+            axes.errorbar(middle, i, xerr=[[middle - low], [high - middle]], fmt="o", color=colour, markersize=5)
         axes.axvline(1, color="black", linewidth=1)
         axes.set(xscale="log", ylim=(len(methods) - 0.5, -0.5))
         axes.set_title(batch, fontsize=9)
