@@ -93,14 +93,17 @@ def _dtype(name: str, leaf):
         raise TypeError(f"{name} holds {kind}, which cannot be mixed: take it out of the batch") from None
 
 
+_REMEDIES = {1: "such as jax.nn.one_hot(labels, num_classes)", 2: "such as labels.astype(jnp.float32)"}
+_OF_MAPS = "and maps of classes as a part of the batch, which a method that selects cuts as it cuts images"
+
+
 def targets(labels: Labels, n: int) -> None:
     """Checks that labels are float targets for n samples."""
     for path, leaf in jax.tree.leaves_with_path(labels):
         name = "labels" + jax.tree_util.keystr(path)
         dtype = jnp.result_type(leaf)
         if not jnp.issubdtype(dtype, jnp.floating):
-            remedy = "jax.nn.one_hot(labels, num_classes)" if np.ndim(leaf) == 1 else "labels.astype(jnp.float32)"
-            raise TypeError(f"{name} have dtype {dtype}: pass float targets, such as {remedy}")
+            raise TypeError(f"{name} have dtype {dtype}: pass float targets, {_REMEDIES.get(np.ndim(leaf), _OF_MAPS)}")
         if np.shape(leaf)[:1] != (n,):
             raise ValueError(f"{name} have shape {np.shape(leaf)}, but the batch has {n} samples: make both [{n}, ...]")
 

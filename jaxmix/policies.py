@@ -231,6 +231,9 @@ def _named(node: ast.expr, names: Mapping[str, Callable]) -> Any:
                 raise ValueError(f"{path} is not the name of a module")
             try:
                 found = importlib.import_module(path)
+            except ModuleNotFoundError as error:
+                advice = f"write {name}" if name in names else signatures.line(error)
+                raise ValueError(f"{_written(node)}: {advice}") from None
             except Exception as error:  # of that module's own code
                 raise ValueError(f"{_written(node)}: {signatures.line(error)}") from None
             if not callable(getattr(found, name, None)):

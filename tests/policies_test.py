@@ -178,6 +178,7 @@ def doubled(fn):
         ("own_mixes:crowded(zz=2)", "own_mixes:crowded has no option zz: it has a, b, c, d, e, f, g, h, i, j"),
         ("mix(pairing=roll, ratio=beta, mask=own_mixes:checkered())", "own_mixes:checkered needs cells="),
         ("own_mixis:halves", "own_mixis:halves: ModuleNotFoundError: No module named 'own_mixis'"),
+        ("cutmix(pairing=pairings.transport(k=4))", "pairings:transport: write transport"),
     ):
         with pytest.raises(ValueError, match=re.escape(words)):
             jaxmix.policy(wrong)

@@ -214,7 +214,7 @@ def _help(usage: str, path: pathlib.Path, function: str, config: Any) -> str:
         "  --coordinator=HOST:PORT --num_processes=N --process_id=I",
         "                     or describe it",
         "",
-        f"Fields of {path.name}, each with its flag:",
+        f"Fields of the configuration, with the defaults of {path.name}, each with its flag:",
         "",
     ]
     for name, value, doc in leaves(config):

@@ -60,7 +60,7 @@ def test_a_figure_has_a_map_for_each_method(count, tmp_path, monkeypatch):
         ("--num_draws=1", "--num_draws must be at least 2, got 1"),
         ("--form=papers", "argument --form: invalid choice: 'papers'"),
         ("--sizes=3", "unrecognized arguments: --sizes=3"),
-        ("--out=pyproject.toml", "--out=pyproject.toml: File exists, give a folder"),
+        ("--out=pyproject.toml", "--out=pyproject.toml: File exists: name a folder to write to"),
     ],
 )
 def test_mistakes_end_with_code_2_and_one_line(flag, message, capsys, monkeypatch):

@@ -78,10 +78,12 @@ def test_the_standard_error_is_scipy_s():
     assert comparison.mean_and_error(values) == pytest.approx((np.mean(values), stats.sem(values)))
 
 
-def test_a_difference_counts_beyond_two_standard_errors_and_by_which_way_is_better():
-    beyond, within = [0.1, 0.3, 0.2, 0.2], [0.0, 0.5, 0.0, 0.1]
-    assert np.mean(beyond) > 2 * stats.sem(beyond)
-    assert np.mean(within) < 2 * stats.sem(within)
+def test_a_difference_counts_by_a_paired_t_test_and_by_which_way_is_better():
+    beyond, within = [0.1, 0.3, 0.2, 0.2], [0.0, 0.3, 0.1, 0.2]
+    assert stats.ttest_1samp(beyond, 0).pvalue < 0.05 < stats.ttest_1samp(within, 0).pvalue
+    assert np.mean(within) > 2 * stats.sem(within)
+    low, high = stats.t.interval(0.95, 3, np.mean(beyond), stats.sem(beyond))
+    assert comparison.margin(beyond) == pytest.approx((high - low) / 2)
     assert comparison.counts(beyond, "higher") == 1
     assert comparison.counts(beyond, "lower") == -1
     assert comparison.counts([-value for value in beyond], "lower") == 1

@@ -23,7 +23,7 @@ class Claim:
     """A claim of a paper's abstract, and how to test it; fixed before anything is measured.
 
     The claim holds for a method if the mean difference to another method, paired by seed, is on
-    the claimed side of zero by more than two standard errors.
+    the claimed side of zero and significant at the 5 % level by a paired t-test.
 
     Attributes:
       source: the paper.
@@ -195,15 +195,22 @@ def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
     return statistics.fmean(values), statistics.stdev(values) / math.sqrt(len(values))
 
 
+def margin(values: Sequence[float]) -> float:
+    """Returns half the width of the mean's 95 % confidence interval, by Student's t."""
+    from scipy import special  # comes with JAX
+
+    return float(special.stdtrit(len(values) - 1, 0.975)) * mean_and_error(values)[1]
+
+
 def counts(differences: Sequence[float], better: str) -> int:
-    """Returns 1 if paired differences are better by more than two standard errors, -1 if worse, else 0.
+    """Returns 1 if paired differences are significantly better (5 %, t-test), -1 if worse, else 0.
 
     Args:
       differences: one for each seed.
       better: "higher" or "lower".
     """
-    mean, error = mean_and_error(differences)
-    if not abs(mean) > 2 * error:  # as where a seed's is NaN, not determined
+    mean, _ = mean_and_error(differences)
+    if not abs(mean) > margin(differences):  # also where a value is NaN
         return 0
     return 1 if (mean > 0) == (better == "higher") else -1
 

@@ -29,7 +29,7 @@ def _sizes(datasets: dict[str, Any]) -> dict[str, int]:
 
 
 def _draw_curves(record: comparison_lib.Results, sizes: dict[str, int], path: pathlib.Path) -> None:
-    """A measure on the left, what methods gain over the first on the right; bars are two standard errors."""
+    """A measure on the left, what methods gain over the first on the right; bars are 95 % confidence intervals."""
     first, *methods = comparison_lib.titles(record)
     key = next(key for key in record["design"]["measures"] if MEASURES[key].better != "none")
     measure = MEASURES[key]
@@ -46,9 +46,9 @@ def _draw_curves(record: comparison_lib.Results, sizes: dict[str, int], path: pa
         for axes, values in ((left, column), (right, gains)):
             if axes is right and not number:
                 continue
-            means, errors = zip(*map(comparison_lib.mean_and_error, values), strict=True)
-            bars = [2 * scale * error for error in errors]
-            axes.errorbar(at, [scale * mean for mean in means], yerr=bars, label=method, **style)
+            means = [scale * comparison_lib.mean_and_error(of)[0] for of in values]
+            bars = [scale * comparison_lib.margin(of) for of in values]
+            axes.errorbar(at, means, yerr=bars, label=method, **style)
     right.axhline(0, color="black", linewidth=1)
     for axes, title in ((left, f"{measure.title}{unit}"), (right, f"the same, less that of {first}")):
         axes.set(xscale="log", xlabel="training images", title=title)
@@ -61,7 +61,7 @@ def _draw_curves(record: comparison_lib.Results, sizes: dict[str, int], path: pa
 
 
 def _draw_dots(record: comparison_lib.Results, path: pathlib.Path) -> None:
-    """Dots are mean differences seed by seed, lines two standard errors; better is to the right of none."""
+    """Dots are mean differences seed by seed, lines 95 % confidence intervals; better is to the right of none."""
     design = record["design"]
     first, *methods = comparison_lib.titles(record)
     keys = [key for key in design["measures"] if MEASURES[key].better != "none"]
@@ -77,7 +77,7 @@ def _draw_dots(record: comparison_lib.Results, path: pathlib.Path) -> None:
         axes_of_row[0].set_yticks(range(len(methods)), methods, fontsize=8)
         if len(design["datasets"]) > 1:
             axes_of_row[0].set_ylabel(dataset, fontsize=8)
-    note = "better is to the right; lines are two standard errors, dots beyond them are filled"
+    note = "better is to the right; lines are 95 % confidence intervals; dots are filled where these leave out zero"
     drawn.supxlabel(f"improvement on {first}: {note}", fontsize=8)
     drawn.savefig(path, dpi=120)
 
@@ -89,12 +89,12 @@ def _draw_measure(axes, record: comparison_lib.Results, dataset: str, key: str) 
     scale = (100 if share else 1) * (1 if measure.better == "higher" else -1)
     for place, method in enumerate(methods):
         difference = comparison_lib.differences(record, dataset, method, first, key)
-        mean, error = comparison_lib.mean_and_error(difference)
+        mean, _ = comparison_lib.mean_and_error(difference)
         colour = BLUE if scale * mean > 0 else ORANGE
         axes.errorbar(
             scale * mean,
             place,
-            xerr=abs(2 * scale * error),
+            xerr=abs(scale) * comparison_lib.margin(difference),
             fmt="o",
             color=colour,
             markerfacecolor=colour if comparison_lib.counts(difference, measure.better) else "white",

@@ -122,7 +122,7 @@ def _cell(record: Results, dataset: str, method: str, baseline: str, key: str) -
 
 
 def _marked(key: str, values: list[float], against: list[float]) -> str:
-    """Mean and standard error; bold where better than the baseline by two standard errors, in italics where worse.
+    """Mean and standard error; bold where significantly better than the baseline, in italics where worse.
 
     Args:
       key: of the measure.
@@ -154,8 +154,8 @@ def _caption(record: Results) -> str:
         f"{design['num_selection_seeds']} further seed(s)."
     )
     return (
-        f"Mean ± standard error over {design['num_seeds']} seeds, accuracies in %; **bold** is better than {first} by "
-        f"more than two standard errors of the difference, seed by seed, *italics* worse.{chosen if tried else ''}"
+        f"Mean ± standard error over {design['num_seeds']} seeds, accuracies in %; **bold** is significantly better "
+        f"than {first}, *italics* worse (paired t-test by seed, 5 %).{chosen if tried else ''}"
         f"{limit} `{record['command']}`, {_origin(record)}."
     )
 

@@ -48,7 +48,8 @@ def table(record: Record, name: str) -> Table:
 def lines(record: Record, name: str) -> list[str]:
     """One table of a record in Markdown, or, as "caption", what is so of all of them, and by which run each came."""
     if name != "caption":
-        return markdown(table(record, name))
+        found = table(record, name)
+        return [f"*{found.title}*", "", *markdown(found)]
     runs: dict[str, list[str]] = {}
     for made, values in record["tables"].items():
         runs.setdefault(_run(values), []).append(f"`{made}`")
@@ -112,5 +113,5 @@ def draw(record: Record, path: pathlib.Path) -> None:
         axes.set_yticks(range(len(methods)), methods, fontsize=8)
         axes.grid(axis="x", alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
-    drawn.supxlabel("time, as a ratio to copying the batch (black line); lines are quartiles", fontsize=8)
+    drawn.supxlabel("time, as a ratio to copying the batch (black line); bars span the quartiles", fontsize=8)
     drawn.savefig(path, dpi=120)
