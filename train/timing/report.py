@@ -55,12 +55,10 @@ def lines(record: Record, name: str) -> list[str]:
         runs.setdefault(_run(values), []).append(f"`{made}`")
     by = "; ".join(f"{', '.join(made)} by {run}" for run, made in runs.items())
     if record.get("topology"):
-        return [
-            f"What XLA reckons when it compiles for one TPU of {record['topology']}, without timing anything: {by}."
-        ]
+        return [f"XLA's estimates when it compiles for one TPU of {record['topology']}, without timing anything: {by}."]
     return [
-        "Medians of so many rounds, in each of which everything of a table is timed once in an order drawn "
-        f"anew, and in brackets the quartiles; ratios are taken within a round, but for devices: {by}."
+        "Medians over rounds, with quartiles in brackets. Each round times everything in a table once, in a new random "
+        f"order. Ratios are taken within a round, except for devices. Made by: {by}."
     ]
 
 
