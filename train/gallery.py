@@ -17,7 +17,7 @@ import numpy as np
 import jaxmix
 from train.running import figures
 
-NUM_SHOWN = 7
+NUM_SHOWN = 4
 METHODS: dict[str, jaxmix.MixFn] = {
     "mixup": jaxmix.mixup,
     "cutmix": jaxmix.cutmix,
@@ -29,8 +29,8 @@ METHODS: dict[str, jaxmix.MixFn] = {
     "fmix": jaxmix.fmix,
     "gridmix": jaxmix.gridmix,
     "smoothmix": jaxmix.smoothmix,
-    "kmixup, k = 16": functools.partial(jaxmix.kmixup, k=16),
-    "cutmix, transport\nk = 16": functools.partial(
+    "kmixup\nk = 16": functools.partial(jaxmix.kmixup, k=16),
+    "cutmix\ntransport\nk = 16": functools.partial(
         jaxmix.cutmix, pairing=functools.partial(jaxmix.pairings.transport, k=16)
     ),
 }
@@ -54,17 +54,21 @@ def draw(path: pathlib.Path) -> None:
     """Writes the picture."""
     batch = jnp.asarray(photographs())
     labels = jnp.eye(len(batch))
-    rows = {"batch": (batch, labels)} | {name: fn(batch, labels, jax.random.key(4)) for name, fn in METHODS.items()}
-    drawn = figures.figure(1.25 * NUM_SHOWN + 1.5, 1.42 * len(rows))
-    grid = drawn.subplots(len(rows), NUM_SHOWN)
-    for axes_of_row, (name, (images, shares)) in zip(grid, rows.items(), strict=True):
-        for i, axes in enumerate(axes_of_row):
-            axes.imshow(images[i])
-            axes.set(xticks=[], yticks=[])
-            axes.spines[:].set_visible(False)
-            if name != "batch":
-                axes.set_xlabel(f"{shares[i, i]:.0%} own", fontsize=8, labelpad=2)
-        axes_of_row[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=10, labelpad=8)
+    mixed = {name: fn(batch, labels, jax.random.key(4)) for name, fn in METHODS.items()}
+    names = list(mixed)
+    halves = [["batch", *names[: len(names) // 2]], ["batch", *names[len(names) // 2 :]]]
+    drawn = figures.figure(2 * (1.25 * NUM_SHOWN + 1.3), 1.45 * max(map(len, halves)))
+    for column, half in zip(drawn.subfigures(1, 2), halves, strict=True):
+        grid = column.subplots(len(half), NUM_SHOWN)
+        for axes_of_row, name in zip(grid, half, strict=True):
+            images, shares = mixed.get(name, (batch, labels))
+            for i, axes in enumerate(axes_of_row):
+                axes.imshow(images[i])
+                axes.set(xticks=[], yticks=[])
+                axes.spines[:].set_visible(False)
+                if name != "batch":
+                    axes.set_xlabel(f"{shares[i, i]:.0%} own", fontsize=10, labelpad=2)
+            axes_of_row[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=12, labelpad=8)
     path.parent.mkdir(parents=True, exist_ok=True)
     drawn.savefig(path, dpi=90, pil_kwargs={"quality": 85} if path.suffix == ".jpg" else None)
 
