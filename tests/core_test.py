@@ -57,6 +57,13 @@ def test_any_pairing_with_any_mask_is_the_definition_and_mix_is_apply_after_draw
     assert not np.allclose(expected[1], labels)
 
 
+@pytest.mark.parametrize("length", [255, 256, 300])
+def test_the_ratio_of_booleans_counts_axes_of_any_length(length):
+    weight = np.random.default_rng(0).random((2, 3, length)) < np.array([[[0.3]], [[2.0]]])
+    ratio = jax.jit(lambda weight: core.Mix(jnp.arange(2), weight).ratio)(jnp.asarray(weight))
+    np.testing.assert_allclose(ratio, weight.mean(axis=(1, 2)), rtol=1e-6)
+
+
 def test_mix_with_fixed_draws_is_the_definition():
     """No draw at all: each part returns what the oracle is given."""
     rng = np.random.default_rng(0)
