@@ -21,7 +21,7 @@ PAPER = "On Mixup Regularization (arXiv:2006.06049) rescaling at test time"
 
 
 def get_comparison() -> Comparison:
-    """The training of compare_fashion_1000 at fixed alphas, measured plain, with either half of the rescaling and both."""
+    """The training of compare_fashion_1000 at fixed alphas, measured plain, and rescaled by halves and in whole."""
     mixup = {f"mixup {alpha:g}": Mix(f"mixup(alpha={alpha})") for alpha in (0.2, 0.4, 1.0)}
     linearized = {f"linearized {alpha:g}": Mix(f"linearized_mixup(alpha={alpha})") for alpha in (0.4, 1.0)}
     return dataclasses.replace(
