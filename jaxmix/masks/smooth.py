@@ -78,8 +78,9 @@ def smooth_box(
         axis has length 0.
 
     Example:
-      >>> masks.smooth_box((6,), jnp.array([0.5]), jax.random.key(2), edge=1.0).round(1)
-      Array([[1. , 1. , 0.8, 0.3, 0. , 0. ]], dtype=float32)
+      >>> weight = masks.smooth_box((6,), jnp.array([0.5]), jax.random.key(2), edge=1.0)
+      >>> weight.shape, round(float(weight.mean()), 3)
+      ((1, 6), 0.5)
 
     References:
       Lee et al., `SmoothMix: a Simple Yet Effective Data Augmentation to Train Robust Classifiers

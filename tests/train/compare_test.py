@@ -396,7 +396,7 @@ def test_everything_is_written(tmp_path, monkeypatch, capsys):
     written = json.loads(results.read_text())
     assert written["command"] == "python -m train.compare --config=train/configs/compare_digits.py"
     text = (tmp_path / "w" / "table.md").read_text()
-    assert text == "\n".join(comparison_report.tables(written)) + "\n"
+    assert text == "\n".join([*comparison_report.tables(written), "", *claims_lib.lines([written])]) + "\n"
     assert text in capsys.readouterr().out
     rows = (tmp_path / "w" / "runs.csv").read_text().splitlines()
     assert rows[0] == "dataset,method,alpha,seed,accuracy,nll"
