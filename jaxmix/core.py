@@ -41,9 +41,7 @@ class Mix(NamedTuple):
             return self.share
         space = self.weight.shape[self.partner.ndim :]
         if self.weight.dtype == jnp.bool_ and space and space[-1] < 256:  # CPUs count faster in eight bits
-            rows = jnp.sum(self.weight, axis=-1, dtype=jnp.uint8)
-            count = jnp.sum(rows, axis=range(self.partner.ndim, rows.ndim), dtype=jnp.int32)
-            return count.astype(jnp.float32) / math.prod(space)
+            return _fraction(self.weight, num_axes=len(space))
         return jnp.mean(self.weight, axis=range(self.partner.ndim, self.weight.ndim), dtype=jnp.float32)
 
 
@@ -273,6 +271,14 @@ def combine(weights: Float[Array, "n m"], x: PyTree) -> PyTree:
         return dtypes.narrowed(jnp.tensordot(weights.astype(wide.dtype), wide, 1, precision="highest"), leaf.dtype)
 
     return jax.tree.map(lambda leaf: weighted_sum(jnp.asarray(leaf)), x)
+
+
+@functools.partial(jax.jit, static_argnames="num_axes")  # rounds alike within another jit and outside of one
+def _fraction(weight: Array, *, num_axes: int) -> Array:
+    """Returns the share of true places over the last axes, of which the very last has at most 255 places."""
+    rows = jnp.sum(weight, axis=-1, dtype=jnp.uint8)
+    count = jnp.sum(rows, axis=range(1 - num_axes, 0), dtype=jnp.int32)
+    return count.astype(jnp.float32) / math.prod(weight.shape[weight.ndim - num_axes :])
 
 
 def _select(x: Array, partner: Array, weight: Array) -> Array:
