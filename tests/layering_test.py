@@ -154,7 +154,7 @@ def test_only_parallel_names_pmap_and_only_ratios_sample_betas():
 
 
 def test_the_library_calls_jit_around_its_while_loops_and_one_count_only_and_sets_no_configuration():
-    """A loop over closures would be compiled anew at every call outside of jit; nothing else is worth one."""
+    """A loop over closures would be compiled anew at every call outside of jit, and a count would round otherwise."""
     for name, tree in modules("jaxmix"):
         assert "update" not in names(tree), name
         assert ("jit" in names(tree)) == (name in {"assignment", "core", "ratios", "masks.noise", "masks.smooth"}), name
