@@ -7,7 +7,6 @@ combine     mixes whole batches by any matrix of weights
 """
 
 import functools
-import math
 from typing import Any, NamedTuple
 
 import jax
@@ -15,7 +14,7 @@ from jax import Array
 import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int, PRNGKeyArray, PyTree
 
-from jaxmix import checks, dtypes, layout, signatures
+from jaxmix import checks, dtypes, layout, signatures, weighing
 from jaxmix.types import Batch, FeatureFn, Guide, Labels, MaskFn, PairingFn, RatioFn, Space
 
 
@@ -39,10 +38,7 @@ class Mix(NamedTuple):
         """The sample's share of the labels, [n]: `share` if set, else the mean of `weight` over space."""
         if self.share is not None:
             return self.share
-        space = self.weight.shape[self.partner.ndim :]
-        if self.weight.dtype == jnp.bool_ and space and space[-1] < 256:  # CPUs count faster in eight bits
-            return _fraction(self.weight, num_axes=len(space))
-        return jnp.mean(self.weight, axis=range(self.partner.ndim, self.weight.ndim), dtype=jnp.float32)
+        return weighing.mean(self.weight, num_axes=self.weight.ndim - self.partner.ndim)
 
 
 def draw(
@@ -186,10 +182,10 @@ def apply(mix: Mix, batch: Batch, labels: Labels = None) -> tuple[Batch, Labels]
         checks.mixable("batch", batch)
     checks.aligned(batch, mix.weight.shape)
     checks.targets(labels, mix.partner.shape[0])
-    ratio, join = mix.ratio, _select if hard else _blend
+    ratio, join = mix.ratio, weighing.select if hard else weighing.blend
     return (
         jax.tree.map(lambda leaf: join(jnp.asarray(leaf), mix.partner, mix.weight), batch),
-        jax.tree.map(lambda leaf: _blend(jnp.asarray(leaf), mix.partner, ratio), labels),
+        jax.tree.map(lambda leaf: weighing.blend(jnp.asarray(leaf), mix.partner, ratio), labels),
     )
 
 
@@ -271,38 +267,6 @@ def combine(weights: Float[Array, "n m"], x: PyTree) -> PyTree:
         return dtypes.narrowed(jnp.tensordot(weights.astype(wide.dtype), wide, 1, precision="highest"), leaf.dtype)
 
     return jax.tree.map(lambda leaf: weighted_sum(jnp.asarray(leaf)), x)
-
-
-@functools.partial(jax.jit, static_argnames="num_axes")  # rounds alike within another jit and outside of one
-def _fraction(weight: Array, *, num_axes: int) -> Array:
-    """Returns the share of true places over the last axes, of which the very last has at most 255 places."""
-    rows = jnp.sum(weight, axis=-1, dtype=jnp.uint8)
-    count = jnp.sum(rows, axis=range(1 - num_axes, 0), dtype=jnp.int32)
-    return count.astype(jnp.float32) / math.prod(weight.shape[weight.ndim - num_axes :])
-
-
-def _select(x: Array, partner: Array, weight: Array) -> Array:
-    """Returns x where weight is true, x[partner] elsewhere."""
-    return jnp.where(jnp.expand_dims(weight, range(weight.ndim, x.ndim)), x, layout.rows(x, partner))
-
-
-def _blend(x: Array, partner: Array, weight: Array) -> Array:
-    """Returns weight x + (1 - weight) x[partner], typed like x."""
-    own, other = dtypes.widened(x), dtypes.widened(layout.rows(x, partner))
-    wide = jnp.expand_dims(weight, range(weight.ndim, x.ndim)).astype(own.dtype)
-    if weight.ndim == 1:
-        return dtypes.narrowed(_mean(wide, own, other), x.dtype)
-    return dtypes.narrowed(jax.lax.platform_dependent(wide, own, other, tpu=_mean_tpu, default=_mean), x.dtype)
-
-
-def _mean(weight: Array, own: Array, other: Array) -> Array:
-    """Returns weight own + (1 - weight) other."""
-    return weight * own + (1 - weight) * other
-
-
-def _mean_tpu(weight: Array, own: Array, other: Array) -> Array:
-    """Returns the same without 1 - weight, which XLA would write to memory; as exact where the weight is 0 or 1."""
-    return weight * own + (other - weight * other)
 
 
 def _looking(part: Any, **seen: Any) -> Any:

@@ -31,6 +31,7 @@ MODULES = [importlib.import_module(name) for _, name, _ in pkgutil.walk_packages
 INTERNAL = {
     "jaxmix.checks",
     "jaxmix.dtypes",
+    "jaxmix.weighing",
     "jaxmix.masks.axes",
     "jaxmix.signatures",
     "jaxmix.types",

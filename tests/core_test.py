@@ -9,7 +9,7 @@ import optax
 import pytest
 
 import jaxmix
-from jaxmix import core, masks, pairings, ratios
+from jaxmix import core, masks, pairings, ratios, weighing
 from tests import conftest
 from tests.conftest import PAIRINGS, brightness, images, one_hot, seen_by, taking, x64
 
@@ -155,14 +155,14 @@ def test_the_mean_that_tpus_take_is_the_same_and_as_exact():
     """One with no second map of weights: exact where one of two has all, and not finite where the partner is not."""
     own, other = jax.random.normal(KEY, (2, 8, 6, 5, 3))
     weight = jax.random.uniform(KEY, (8, 6, 5, 1)).at[0].set(1).at[1].set(0)
-    mean = core._mean_tpu(weight, own, other)
+    mean = weighing.average_tpu(weight, own, other)
     np.testing.assert_array_equal(mean[:2], jnp.stack([own[0], other[1]]))
     wide = np.asarray(weight, np.float64)
     np.testing.assert_allclose(mean, wide * own + (1 - wide) * other, atol=4e-7)
     arrays = weight, own, other
-    for one, same in zip(*(jax.vjp(f, *arrays)[1](own) for f in (core._mean, core._mean_tpu)), strict=True):
+    for one, same in zip(*(jax.vjp(f, *arrays)[1](own) for f in (weighing.average, weighing.average_tpu)), strict=True):
         np.testing.assert_allclose(one, same, rtol=1e-5, atol=1e-5)
-    assert not np.isfinite(core._mean_tpu(weight, own, jnp.full_like(own, jnp.inf))).any()
+    assert not np.isfinite(weighing.average_tpu(weight, own, jnp.full_like(own, jnp.inf))).any()
 
 
 def test_a_draw_applies_to_anything_aligned_with_the_batch():

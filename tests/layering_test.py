@@ -32,7 +32,8 @@ LAYERS = {
     "masks.smooth": {"types", "checks", "masks.axes"},
     "masks": {"masks.shapes", "masks.guided", "masks.noise", "masks.grids", "masks.smooth"},
     "signatures": {"types"},
-    "core": {"types", "checks", "dtypes", "layout", "signatures"},
+    "weighing": {"dtypes", "layout"},
+    "core": {"types", "checks", "dtypes", "layout", "signatures", "weighing"},
     "blending": {"types", "core", "masks", "pairings", "ratios"},
     "cutting": {"types", "core", "masks", "pairings", "ratios"},
     "guided": {"types", "core", "masks", "pairings", "ratios", "saliency"},
@@ -153,11 +154,13 @@ def test_only_parallel_names_pmap_and_only_ratios_sample_betas():
                 assert "random.dirichlet(" not in text, path
 
 
-def test_the_library_calls_jit_around_its_while_loops_and_one_count_only_and_sets_no_configuration():
-    """A loop over closures would be compiled anew at every call outside of jit, and a count would round otherwise."""
+def test_the_library_calls_jit_around_its_while_loops_and_one_mean_only_and_sets_no_configuration():
+    """A loop over closures would be compiled anew at every call outside of jit, and a mean would round otherwise."""
     for name, tree in modules("jaxmix"):
         assert "update" not in names(tree), name
-        assert ("jit" in names(tree)) == (name in {"assignment", "core", "ratios", "masks.noise", "masks.smooth"}), name
+        assert ("jit" in names(tree)) == (
+            name in {"assignment", "weighing", "ratios", "masks.noise", "masks.smooth"}
+        ), name
 
 
 def floor_of(module):

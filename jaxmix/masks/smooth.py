@@ -67,8 +67,8 @@ def smooth_box(
         whole.
       ratio: each sample's own share, [n], in [0, 1].
       rng: a JAX key, for the centres.
-      edge: :math:`\epsilon`, the width of the soft edge in halves of the box' sides, > 0; not
-        checked where it is traced.
+      edge: :math:`\epsilon`, the width of the soft edge in halves of the box' sides, > 0. Not
+        checked when traced.
 
     Returns:
       Weights [n, *space], in [0, 1].

@@ -64,6 +64,15 @@ def test_a_copy_is_itself_against_itself():
     assert table.rows[0][::2] == ["copy", [1, 1, 1], [1, 1, 1]]
 
 
+def test_ratios_are_of_a_method_to_what_it_is_held_against(monkeypatch):
+    taken = {name: 1.0 + place for place, name in enumerate(mixing_tables.METHODS)}
+    monkeypatch.setattr(cost, "seconds", lambda calls, rounds: {name: np.full(rounds, taken[name]) for name in calls})
+    by_name = {row[0]: row[-1] for row in mixing_tables.methods(2, batches=((32, 8),)).rows}
+    assert by_name == {name: [taken[name] / taken["copy"]] * 3 for name in taken}
+    hand = {row[0]: row[-1] for row in mixing_tables.hand(2, batches=((32, 8),)).rows}
+    assert hand == {name: [taken[name] / taken[f"{name} by hand"]] * 3 for name in ("mixup", "cutmix")}
+
+
 def test_every_method_that_mixes_pairs_of_images_is_in_the_tables():
     timed = {name.split()[0] for name in mixing_tables.METHODS}
     assert timed - {"copy"} == {"kmixup", *taking("pairing")} - {"varmixup"}  # which costs what its VAE costs
@@ -109,7 +118,7 @@ def test_tables_that_are_made_anew_stand_among_the_old_ones_and_each_says_by_whi
     results.unlink()
     assert benchmark.main([*flags, "--update"]) == 2
     of_another, missing = capsys.readouterr().err.strip().splitlines()
-    assert "is of the topology v5e:2x2, not None: give --results another name" in of_another
+    assert "has topology v5e:2x2, not None: name another file by --results" in of_another
     assert "--update finds no" in missing
 
 

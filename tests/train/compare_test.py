@@ -6,7 +6,6 @@ import pathlib
 import re
 
 import numpy as np
-from PIL import Image
 import pytest
 from scipy import stats
 
@@ -132,11 +131,11 @@ def test_accuracy_by_corruption_is_a_table_of_its_own():
 
 
 def test_what_was_measured_is_kept_unless_accuracy_by_corruption_is_wanted_and_missing(tmp_path, monkeypatch):
-    design = tiny(measures=("corrupted_accuracy",), claims=())
+    design = tiny(measures=("corrupted_accuracy", "pgd_accuracy_4", "fgsm_accuracy_2"), claims=())
     run, asked = comparison.run(design, "iris", "erm", None, 0), []
 
     def evaluated(folder, options, quiet):
-        asked.append(options.only)
+        asked.append((options.only, options.epsilons))
         details = {"accuracy": {"fog": [0.2, 0.4]}}
         return {"corruptions": sections.Section({"corrupted_accuracy": 0.3}, {}, details)}
 
@@ -146,7 +145,7 @@ def test_what_was_measured_is_kept_unless_accuracy_by_corruption_is_wanted_and_m
     for _ in range(2):
         found = experiments.evaluated(run, tmp_path, design)
         assert found == ({"corrupted_accuracy": 0.3}, {"fog": pytest.approx(0.3)})
-    assert asked == [("corruptions",)]
+    assert asked == [(("corruptions", "attacks"), (2, 4))]
     kept = run.folder(tmp_path) / "measures.json"
     kept.write_text(
         json.dumps({key: value for key, value in json.loads(kept.read_text()).items() if key != "corruptions"})
@@ -299,7 +298,7 @@ def test_what_is_made_says_where_and_when_and_what_is_not_asked_for_is_kept(tmp_
     assert caption.endswith("`c`, 1 x cpu on h, jax 0, 2026-01-01; d on h, jax 0.1, 2026-01-02, OLD.")
 
 
-def test_data_sets_that_differ_in_their_size_alone_are_drawn_as_curves(tmp_path):
+def test_data_sets_that_differ_in_their_size_alone_are_drawn_as_curves(tmp_path, monkeypatch):
     first = [0.5, 0.7, 0.9]
     written = record({"erm": first, "mixup": [value + 0.01 for value in first]})
     written["runs"] = [{**run, "dataset": title} for title in ("few", "many") for run in written["runs"]]
@@ -310,13 +309,22 @@ def test_data_sets_that_differ_in_their_size_alone_are_drawn_as_curves(tmp_path)
     few, many = {"name": "d", "num_train": 10}, {"name": "d", "num_train": 200}
     assert sizes(few, many) == {"few": 10, "many": 200}
     assert sizes(few, many | {"name": "e"}) == sizes(few, few) == sizes(few, many | {"num_train": 0}) == {}
-    pictures = []
+    drawn, figure = [], comparison_figure.figure
+    monkeypatch.setattr(comparison_figure, "figure", lambda *size: drawn.append(figure(*size)) or drawn[-1])
     for second in (many, many | {"name": "e"}):
         written["design"]["datasets"] = {"few": {"data": few}, "many": {"data": second}}
         comparison_figure.draw(written, tmp_path / "drawn.png")
-        with Image.open(tmp_path / "drawn.png") as picture:
-            pictures.append(picture.size)
-    assert pictures[0] != pictures[1]
+    left, right = drawn[0].axes
+    low, high = ([line.lines[0].get_ydata().tolist() for line in axes.containers] for axes in (left, right))
+    np.testing.assert_allclose(low, [[70, 70], [71, 71]])
+    np.testing.assert_allclose(high, [[1, 1]])
+    [bar] = right.containers[0].lines[2]
+    ends = np.array(bar.get_segments())[:, :, 1]
+    np.testing.assert_allclose(ends[:, 1] - ends[:, 0], 0, atol=1e-6)  # all seeds differ alike
+    [bar] = left.containers[0].lines[2]
+    ends = np.array(bar.get_segments())[0, :, 1]
+    np.testing.assert_allclose(ends, stats.t.interval(0.95, 2, 70, stats.sem([50, 70, 90])))
+    assert [axes.get_title() for axes in drawn[1].axes] == ["accuracy (points)"] * 2
 
 
 @pytest.mark.parametrize("content", ["{", "[1]", '{"a": 1}'])

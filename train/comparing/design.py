@@ -197,7 +197,7 @@ def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
 
 def margin(values: Sequence[float]) -> float:
     """Returns half the width of the mean's 95 % confidence interval, by Student's t."""
-    from scipy import special  # comes with JAX
+    from scipy import special
 
     return float(special.stdtrit(len(values) - 1, 0.975)) * mean_and_error(values)[1]
 

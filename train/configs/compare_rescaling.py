@@ -7,7 +7,7 @@ Command: python -m train.compare --config=train/configs/compare_rescaling.py
     Prepare the data before: python -m train.prepare fashion_mnist
 Hardware: 2 CPU cores.
 Result: rescaling costs Mixup at alpha 1 1.9 points of accuracy, and gives linearized_mixup 1.4 points, to 80.18 %; ERM
-    79.06 %, Mixup 79.3 to 79.6 %. All of it in the results. About 25 s a run on one core, of linearized_mixup 60 s
+    79.06 %, Mixup 79.3 to 79.6 %. All of it in the results. About 40 s a run on one core, of linearized_mixup 85 s
     (jax 0.10.2, 2026-11-29).
 """
 

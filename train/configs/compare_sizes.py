@@ -9,7 +9,7 @@ Result: not yet run.
 from train.comparing.design import Comparison
 from train.config import Config, Data, Mix, Model
 
-EPOCHS = {250: 400, 1000: 100, 4000: 50, 16000: 30}  # by number of images: as many as ERM needs to fit them
+EPOCHS = {250: 400, 1000: 100, 4000: 50, 16000: 30}  # by number of images
 
 
 def get_comparison() -> Comparison:

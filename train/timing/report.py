@@ -33,10 +33,10 @@ class Table(NamedTuple):
 def read(path: pathlib.Path, topology: str | None) -> dict[str, Any]:
     """A record of the same kind, to be updated."""
     if not path.is_file():
-        raise UsageError(f"--update finds no {path}: leave it, or say by --results what to update")
+        raise UsageError(f"--update finds no {path}: drop it, or name the record to update by --results")
     record = json.loads(path.read_text())
     if record["topology"] != topology:
-        raise UsageError(f"{path} is of the topology {record['topology']}, not {topology}: give --results another name")
+        raise UsageError(f"{path} has topology {record['topology']}, not {topology}: name another file by --results")
     return record
 
 
